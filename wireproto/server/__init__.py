@@ -1,0 +1,1 @@
+"""Asyncio shells around `wireproto.core`: sockets, processes, files and signals."""
