@@ -1,0 +1,1 @@
+"""Benchmarks: what they measure is printed, nothing is asserted."""

@@ -1,0 +1,237 @@
+"""One node's conversation: commands in order, replies matched to requests by counting.
+
+                 submit              data_to_send             receive
+    sessions ──> waiting ──────────> in flight ─────────────> sessions
+                    └── LATE            └── TIMEOUT, LOST
+
+Requests travel in bundles: those that one read of one client brought in for this node. A bundle costs what one object
+per request would cost, divided by the number of requests in it. A client that goes away leaves its bundles here; their
+replies are read and dropped, so that the count stays right.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import hiredis
+
+from wireproto.core.node_health import NodeEvent, NodeState, next_state
+
+NOT_ENOUGH: Final = object()
+MAX_REPLY_SLACK: Final = 64 * 1024
+"""How much longer than the largest value an unfinished reply may be, in bytes."""
+
+
+class NodeProtocolError(Exception):
+    """What the node sent cannot be an answer; its stream is not to be trusted any more."""
+
+
+class BundleOwner(Protocol):
+    """Who wants the answers of a bundle (`server_session`)."""
+
+    def deliver(self, bundle: Bundle, first: int, replies: list[object], size: int, now: float) -> None:
+        """Take the replies of the requests from `first` on; they came in `size` bytes."""
+
+    def fail(self, bundle: Bundle, code: str, text: str, retry_ms: int | None = None) -> None:
+        """The requests of the bundle that are not answered yet never will be."""
+
+
+class Batch:
+    """The untagged requests of one read of a client, whose replies leave in order.
+
+    `replies` has a place for each; `missing` counts those that are still empty.
+    """
+
+    __slots__ = ("missing", "replies", "sent")
+
+    def __init__(self) -> None:
+        self.replies: list[bytes | None] = []
+        self.missing = 0
+        self.sent = 0
+        """How many replies of the front have left already."""
+
+
+class Bundle:
+    """Requests of one batch for one node: a command and an entry `(kind, place in the batch or -1, tag)` for each."""
+
+    __slots__ = ("answered", "batch", "commands", "cost", "deadline", "entries", "owner", "received_at", "sent_at", "traced")
+
+    def __init__(self, owner: BundleOwner, batch: Batch, received_at: float) -> None:
+        self.owner = owner
+        self.batch = batch
+        self.commands: list[bytes] = []
+        self.entries: list[tuple[int, int, bytes]] = []
+        self.cost = 0
+        """Bytes of the values in it."""
+        self.answered = 0
+        self.received_at = received_at
+        self.sent_at = 0.0
+        self.deadline = 0.0
+        """Not to be sent after this moment; 0 for none. In seconds of the monotonic clock, as all times here."""
+        self.traced = False
+
+
+class NodePipeline:
+    """One ordered connection to a node, without the connection.
+
+    `wake` is called when there is something to send. `max_requests` and `max_bytes` bound what may wait and be in
+    flight. Times are seconds of a monotonic clock.
+    """
+
+    __slots__ = (
+        "_received",
+        "_reader",
+        "_wake",
+        "in_flight",
+        "in_flight_requests",
+        "max_bytes",
+        "max_reply",
+        "max_requests",
+        "name",
+        "queued_bytes",
+        "round_trip",
+        "state",
+        "stopped",
+        "waiting",
+        "waiting_requests",
+    )
+
+    def __init__(self, name: str, wake: Callable[[], None], *, max_requests: int, max_bytes: int, max_value: int) -> None:
+        self.name = name
+        self._wake = wake
+        self.max_requests = max_requests
+        self.max_bytes = max_bytes
+        self.max_reply = max_value + MAX_REPLY_SLACK
+        self.state = NodeState.DOWN
+        self.stopped = False
+        """The connection takes no more for the moment: bundles wait."""
+        self.waiting: deque[Bundle] = deque()
+        self.in_flight: deque[Bundle] = deque()
+        self.waiting_requests = 0
+        self.in_flight_requests = 0
+        self.queued_bytes = 0
+        self.round_trip = 0.0
+        """Smoothed time from sent to answered, in seconds."""
+        self._reader = _new_reader()
+        self._received = 0
+
+    # -- requests
+
+    def submit(self, bundle: Bundle) -> None:
+        """Take a bundle, or refuse it at once: DOWN if the node cannot be reached, BUSY if too much is queued."""
+        count = len(bundle.entries)
+        if self.state is not NodeState.UP:
+            bundle.owner.fail(bundle, "DOWN", f"node {self.name} cannot be reached")
+        elif (
+            self.waiting_requests + self.in_flight_requests + count > self.max_requests
+            or self.queued_bytes + bundle.cost > self.max_bytes
+        ):
+            bundle.owner.fail(bundle, "BUSY", f"too much is queued for node {self.name}", 50)
+        else:
+            if not self.waiting:
+                self._wake()
+            self.waiting.append(bundle)
+            self.waiting_requests += count
+            self.queued_bytes += bundle.cost
+
+    def data_to_send(self, now: float) -> list[bytes]:
+        """The commands of everything that waits, as pieces to be joined; empty while `stopped`."""
+        pieces: list[bytes] = []
+        if self.stopped:
+            return pieces
+        self.give_up_late(now)
+        for bundle in self.waiting:
+            bundle.sent_at = now
+            pieces += bundle.commands
+            bundle.commands = []
+            self.in_flight.append(bundle)
+            self.in_flight_requests += len(bundle.entries)
+        self.waiting.clear()
+        self.waiting_requests = 0
+        if pieces:
+            pieces.append(b"")
+        return pieces
+
+    def give_up_late(self, now: float) -> None:
+        """Answer LATE to what waits and has passed its deadline."""
+        late = [bundle for bundle in self.waiting if bundle.deadline and now > bundle.deadline]
+        for bundle in late:
+            self.waiting.remove(bundle)
+            self.waiting_requests -= len(bundle.entries)
+            self.queued_bytes -= bundle.cost
+            bundle.owner.fail(bundle, "LATE", "the deadline passed before the request could be sent")
+
+    # -- replies
+
+    def receive(self, data: bytes | memoryview, size: int, now: float) -> None:
+        """Take `size` bytes from the node and hand the replies in them to their owners.
+
+        Raises NodeProtocolError when they cannot be replies, or are replies to nothing; the connection is then to be
+        dropped and `lost` called.
+        """
+        reader = self._reader
+        reader.feed(data, 0, size)
+        self._received += size
+        try:
+            replies = [*iter(reader.gets, NOT_ENOUGH)]
+        except hiredis.ProtocolError as error:
+            raise NodeProtocolError(f"node {self.name} sent what is no reply") from error
+        if not replies:
+            if self._received > self.max_reply:
+                raise NodeProtocolError(f"node {self.name} sent a reply that is longer than any value")
+            return
+        size_of_one = self._received // len(replies)
+        self._received = 0
+        self._hand_out(replies, size_of_one, now)
+
+    def _hand_out(self, replies: list[object], size_of_one: int, now: float) -> None:
+        position, end = 0, len(replies)
+        while position < end:
+            if not self.in_flight:
+                raise NodeProtocolError(f"node {self.name} answered what nobody asked")
+            bundle = self.in_flight[0]
+            first = bundle.answered
+            wanted = len(bundle.entries) - first
+            taken = replies[position : position + wanted]
+            count = len(taken)
+            position += count
+            bundle.answered += count
+            self.in_flight_requests -= count
+            if count == wanted:
+                self.in_flight.popleft()
+                self.queued_bytes -= bundle.cost
+                self.round_trip += ((now - bundle.sent_at) - self.round_trip) / 8
+            bundle.owner.deliver(bundle, first, taken, size_of_one * count, now)
+
+    # -- faults
+
+    def change(self, event: NodeEvent) -> None:
+        """Follow the table of states."""
+        self.state = next_state(self.state, event)
+
+    def is_overdue(self, before: float) -> bool:
+        """Whether a bundle that was sent before this moment is still without an answer."""
+        return bool(self.in_flight) and self.in_flight[0].sent_at < before
+
+    def lost(self, sent_before: float = 0.0) -> None:
+        """The connection is gone: what was sent fails with LOST (TIMEOUT if sent before the given moment), the rest DOWN."""
+        self.change(NodeEvent.LOST)
+        sent, waiting = self.in_flight, self.waiting
+        self.in_flight, self.waiting = deque(), deque()
+        self.in_flight_requests = self.waiting_requests = self.queued_bytes = 0
+        self.stopped = False
+        self._reader = _new_reader()
+        self._received = 0
+        for bundle in sent:
+            if bundle.sent_at < sent_before:
+                bundle.owner.fail(bundle, "TIMEOUT", f"node {self.name} did not answer in time")
+            else:
+                bundle.owner.fail(bundle, "LOST", f"the connection to node {self.name} broke")
+        for bundle in waiting:
+            bundle.owner.fail(bundle, "DOWN", f"node {self.name} cannot be reached")
+
+
+def _new_reader() -> hiredis.Reader:
+    return hiredis.Reader(notEnoughData=NOT_ENOUGH)
