@@ -23,7 +23,13 @@ TOUCH: Final = int(Verb.TOUCH)
 READ_TTL: Final = 10
 """A READ that also wants the time to live."""
 
-VERB_NAMES: Final[Mapping[int, str]] = {READ: "READ", WRITE: "WRITE", DELETE: "DELETE", TOUCH: "TOUCH", READ_TTL: "READ"}
+VERB_NAMES: Final[Mapping[int, str]] = {
+    READ: "READ",
+    WRITE: "WRITE",
+    DELETE: "DELETE",
+    TOUCH: "TOUCH",
+    READ_TTL: "READ",
+}
 
 _READ_TTL_SCRIPT: Final = b"return {redis.call('GET',KEYS[1]),redis.call('PTTL',KEYS[1])}"
 """Value and time to live of the same moment; GET and PTTL one after the other can be of two different values."""

@@ -14,6 +14,8 @@ class Metrics:
     refused: int = 0
     """Connections over the limit."""
     open: int = 0
+    handshaking: int = 0
+    """Accepted, and not open yet; they count against the limit."""
     handshake_failures: int = 0
     closed_by_limit: Counter[str] = field(default_factory=Counter)
     """Connections that were closed for passing a limit, by its name."""
@@ -30,6 +32,7 @@ class Metrics:
         return {
             "connections": {
                 "open": self.open,
+                "handshaking": self.handshaking,
                 "accepted": self.accepted,
                 "refused": self.refused,
                 "handshake_failures": self.handshake_failures,

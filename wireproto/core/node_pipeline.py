@@ -29,7 +29,7 @@ class NodeProtocolError(Exception):
 
 
 class BundleOwner(Protocol):
-    """Who wants the answers of a bundle (`server_session`)."""
+    """Who wants the answers of a bundle (`answers`)."""
 
     def deliver(self, bundle: Bundle, first: int, replies: list[object], size: int, now: float) -> None:
         """Take the replies of the requests from `first` on; they came in `size` bytes."""
@@ -37,12 +37,16 @@ class BundleOwner(Protocol):
     def fail(self, bundle: Bundle, code: str, text: str, retry_ms: int | None = None) -> None:
         """The requests of the bundle that are not answered yet never will be."""
 
+    def give_up(self, error: Exception) -> None:
+        """`deliver` or `fail` has failed, which is a bug; end this conversation, for its order is lost."""
+
+
+Entry = tuple[int, int, bytes]
+"""A request on its way: the kind of reply to expect, its place in its batch (-1 for none), and its tag."""
+
 
 class Batch:
-    """The untagged requests of one read of a client, whose replies leave in order.
-
-    `replies` has a place for each; `missing` counts those that are still empty.
-    """
+    """The untagged requests of one read of a client: `replies` has a place for each, `missing` counts the empty ones."""
 
     __slots__ = ("missing", "replies", "sent")
 
@@ -54,23 +58,41 @@ class Batch:
 
 
 class Bundle:
-    """Requests of one batch for one node: a command and an entry `(kind, place in the batch or -1, tag)` for each."""
+    """Requests of one batch for one node: a command and an entry for each.
 
-    __slots__ = ("answered", "batch", "commands", "cost", "deadline", "entries", "owner", "received_at", "sent_at", "traced")
+    All times are seconds of the monotonic clock.
+    """
+
+    __slots__ = (
+        "answered",
+        "batch",
+        "commands",
+        "cost",
+        "deadline",
+        "entries",
+        "node",
+        "owner",
+        "received_at",
+        "sent_at",
+        "traced",
+    )
 
     def __init__(self, owner: BundleOwner, batch: Batch, received_at: float) -> None:
         self.owner = owner
         self.batch = batch
         self.commands: list[bytes] = []
-        self.entries: list[tuple[int, int, bytes]] = []
+        self.entries: list[Entry] = []
         self.cost = 0
         """Bytes of the values in it."""
         self.answered = 0
         self.received_at = received_at
         self.sent_at = 0.0
         self.deadline = 0.0
-        """Not to be sent after this moment; 0 for none. In seconds of the monotonic clock, as all times here."""
-        self.traced = False
+        """Not to be sent after this moment; 0 for none."""
+        self.node = ""
+        """The name of the node that took it."""
+        self.traced: set[int] | None = None
+        """The entries whose replies are to tell of their way."""
 
 
 class NodePipeline:
@@ -81,8 +103,8 @@ class NodePipeline:
     """
 
     __slots__ = (
-        "_received",
         "_reader",
+        "_received",
         "_wake",
         "in_flight",
         "in_flight_requests",
@@ -98,7 +120,9 @@ class NodePipeline:
         "waiting_requests",
     )
 
-    def __init__(self, name: str, wake: Callable[[], None], *, max_requests: int, max_bytes: int, max_value: int) -> None:
+    def __init__(
+        self, name: str, wake: Callable[[], None], *, max_requests: int, max_bytes: int, max_value: int
+    ) -> None:
         self.name = name
         self._wake = wake
         self.max_requests = max_requests
@@ -121,14 +145,15 @@ class NodePipeline:
 
     def submit(self, bundle: Bundle) -> None:
         """Take a bundle, or refuse it at once: DOWN if the node cannot be reached, BUSY if too much is queued."""
+        bundle.node = self.name
         count = len(bundle.entries)
         if self.state is not NodeState.UP:
-            bundle.owner.fail(bundle, "DOWN", f"node {self.name} cannot be reached")
+            _fail(bundle, "DOWN", f"node {self.name} cannot be reached")
         elif (
             self.waiting_requests + self.in_flight_requests + count > self.max_requests
             or self.queued_bytes + bundle.cost > self.max_bytes
         ):
-            bundle.owner.fail(bundle, "BUSY", f"too much is queued for node {self.name}", 50)
+            _fail(bundle, "BUSY", f"too much is queued for node {self.name}", 50)
         else:
             if not self.waiting:
                 self._wake()
@@ -161,19 +186,19 @@ class NodePipeline:
             self.waiting.remove(bundle)
             self.waiting_requests -= len(bundle.entries)
             self.queued_bytes -= bundle.cost
-            bundle.owner.fail(bundle, "LATE", "the deadline passed before the request could be sent")
+            _fail(bundle, "LATE", "the deadline passed before the request could be sent")
 
     # -- replies
 
-    def receive(self, data: bytes | memoryview, size: int, now: float) -> None:
-        """Take `size` bytes from the node and hand the replies in them to their owners.
+    def receive(self, data: bytes, now: float) -> None:
+        """Take bytes from the node and hand the replies in them to their owners.
 
         Raises NodeProtocolError when they cannot be replies, or are replies to nothing; the connection is then to be
         dropped and `lost` called.
         """
         reader = self._reader
-        reader.feed(data, 0, size)
-        self._received += size
+        reader.feed(data)
+        self._received += len(data)
         try:
             replies = [*iter(reader.gets, NOT_ENOUGH)]
         except hiredis.ProtocolError as error:
@@ -203,7 +228,10 @@ class NodePipeline:
                 self.in_flight.popleft()
                 self.queued_bytes -= bundle.cost
                 self.round_trip += ((now - bundle.sent_at) - self.round_trip) / 8
-            bundle.owner.deliver(bundle, first, taken, size_of_one * count, now)
+            try:
+                bundle.owner.deliver(bundle, first, taken, size_of_one * count, now)
+            except Exception as error:
+                bundle.owner.give_up(error)
 
     # -- faults
 
@@ -216,7 +244,10 @@ class NodePipeline:
         return bool(self.in_flight) and self.in_flight[0].sent_at < before
 
     def lost(self, sent_before: float = 0.0) -> None:
-        """The connection is gone: what was sent fails with LOST (TIMEOUT if sent before the given moment), the rest DOWN."""
+        """The connection is gone: what waits fails with DOWN, what was sent with LOST.
+
+        What was sent before the given moment fails with TIMEOUT: the connection was dropped because of it.
+        """
         self.change(NodeEvent.LOST)
         sent, waiting = self.in_flight, self.waiting
         self.in_flight, self.waiting = deque(), deque()
@@ -226,11 +257,18 @@ class NodePipeline:
         self._received = 0
         for bundle in sent:
             if bundle.sent_at < sent_before:
-                bundle.owner.fail(bundle, "TIMEOUT", f"node {self.name} did not answer in time")
+                _fail(bundle, "TIMEOUT", f"node {self.name} did not answer in time")
             else:
-                bundle.owner.fail(bundle, "LOST", f"the connection to node {self.name} broke")
+                _fail(bundle, "LOST", f"the connection to node {self.name} broke")
         for bundle in waiting:
-            bundle.owner.fail(bundle, "DOWN", f"node {self.name} cannot be reached")
+            _fail(bundle, "DOWN", f"node {self.name} cannot be reached")
+
+
+def _fail(bundle: Bundle, code: str, text: str, retry_ms: int | None = None) -> None:
+    try:
+        bundle.owner.fail(bundle, code, text, retry_ms)
+    except Exception as error:
+        bundle.owner.give_up(error)
 
 
 def _new_reader() -> hiredis.Reader:

@@ -52,11 +52,11 @@ class Frame:
             self.error, self.text = code, text
 
 
-class _BadStream(Exception):
+class _BadStreamError(Exception):
     """The bytes are no frame; the text says why."""
 
 
-class _NeedMore(Exception):
+class _NeedMoreError(Exception):
     """The word at this position is not complete; `position` is where it begins."""
 
     def __init__(self, position: int) -> None:
@@ -70,7 +70,18 @@ class RequestParser:
     what lies behind the position and calls again when at least `need` bytes are there (0 when that is not known).
     """
 
-    __slots__ = ("_after_argument", "_frame", "_given", "_limits", "_overhead", "_size", "_skip", "_verb_seen", "need", "trusted")
+    __slots__ = (
+        "_after_argument",
+        "_frame",
+        "_given",
+        "_limits",
+        "_overhead",
+        "_size",
+        "_skip",
+        "_verb_seen",
+        "need",
+        "trusted",
+    )
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -98,9 +109,9 @@ class RequestParser:
         self.need = 0
         try:
             return self._read(data, position)
-        except _NeedMore as more:
+        except _NeedMoreError as more:
             return None, more.position
-        except _BadStream as bad:
+        except _BadStreamError as bad:
             frame = self._frame
             frame.error, frame.text = "PROTO", str(bad)
             self._begin()
@@ -112,9 +123,9 @@ class RequestParser:
             if self._skip:
                 position = self._skip_some(position, end)
             if position >= end:
-                raise _NeedMore(position)
+                raise _NeedMoreError(position)
             byte = data[position]
-            if byte == _LF or byte == _CR:
+            if byte in (_LF, _CR):
                 position = self._end_of_line(data, position, end)
                 if self._verb_seen or self._frame.tag:
                     return self._finish(), position
@@ -124,7 +135,7 @@ class RequestParser:
                 position += 1
                 self._consumed(1, 1)
             elif self._after_argument:
-                raise _BadStream("an argument is longer than its length says")
+                raise _BadStreamError("an argument is longer than its length says")
             elif byte in _DIGITS and self._verb_seen:
                 position = self._length_prefixed(data, position, end)
             elif byte == _QUOTE and self._verb_seen:
@@ -136,15 +147,15 @@ class RequestParser:
         self._overhead += overhead
         self._size += size
         if self._overhead > self._limits.max_frame_overhead:
-            raise _BadStream(f"more than {self._limits.max_frame_overhead} bytes outside the arguments")
+            raise _BadStreamError(f"more than {self._limits.max_frame_overhead} bytes outside the arguments")
         if not self.trusted and self._size > self._limits.max_frame_before_auth:
-            raise _BadStream(f"a frame before AUTH has at most {self._limits.max_frame_before_auth} bytes")
+            raise _BadStreamError(f"a frame before AUTH has at most {self._limits.max_frame_before_auth} bytes")
 
-    def _wait(self, data: bytes, position: int) -> _NeedMore:
+    def _wait(self, data: bytes, position: int) -> _NeedMoreError:
         """The word at `position` needs more bytes; what is there already counts against the frame's overhead."""
         if self._overhead + len(data) - position > self._limits.max_frame_overhead:
-            raise _BadStream(f"more than {self._limits.max_frame_overhead} bytes outside the arguments")
-        return _NeedMore(position)
+            raise _BadStreamError(f"more than {self._limits.max_frame_overhead} bytes outside the arguments")
+        return _NeedMoreError(position)
 
     def _skip_some(self, position: int, end: int) -> int:
         taken = min(self._skip, end - position)
@@ -156,9 +167,9 @@ class RequestParser:
         if data[position] == _LF:
             return position + 1
         if position + 1 == end:
-            raise _NeedMore(position)
+            raise _NeedMoreError(position)
         if data[position + 1] != _LF:
-            raise _BadStream("CR without LF")
+            raise _BadStreamError("CR without LF")
         return position + 2
 
     # -- words
@@ -169,20 +180,20 @@ class RequestParser:
             seen = data[position : position + MAX_LENGTH_DIGITS + 1]
             if len(seen) <= MAX_LENGTH_DIGITS and seen.isdigit() and (seen[0] != 0x30 or len(seen) == 1):
                 raise self._wait(data, position)
-            raise _BadStream("a length is 1 to 9 digits without sign or leading zero, then a colon")
+            raise _BadStreamError("a length is 1 to 9 digits without sign or leading zero, then a colon")
         length = int(found[1])
         start = found.end()
         stop = start + length
         if not self.trusted and self._size + stop - position > self._limits.max_frame_before_auth:
-            raise _BadStream(f"a frame before AUTH has at most {self._limits.max_frame_before_auth} bytes")
+            raise _BadStreamError(f"a frame before AUTH has at most {self._limits.max_frame_before_auth} bytes")
         if not self._admit_argument(length):
-            self._consumed(start - position, start - position)
+            self._consumed(start - position, stop - position)
             self._skip = length
             self._after_argument = True
             return start
         if stop > end:
             self.need = stop - position
-            raise _NeedMore(position)
+            raise _NeedMoreError(position)
         self._frame.arguments.append(data[start:stop])
         self._consumed(start - position, stop - position)
         self._after_argument = True
@@ -194,8 +205,8 @@ class RequestParser:
             line_end = data.find(b"\n", position, position + MAX_QUOTED)
             if line_end < 0:
                 if end - position >= MAX_QUOTED:
-                    raise _BadStream(f"a quoted argument has at most {MAX_QUOTED} bytes")
-                raise _NeedMore(position)
+                    raise _BadStreamError(f"a quoted argument has at most {MAX_QUOTED} bytes")
+                raise _NeedMoreError(position)
             # The quoted form is for hands and cannot hold LF, so the frame ends here whatever was meant.
             self._frame.refuse("ARG", "a quoted argument is not closed")
             stop = line_end - 1 if data[line_end - 1] == _CR else line_end
@@ -214,7 +225,7 @@ class RequestParser:
                 return _PLAIN_ESCAPES[found[1]]
             if found[2]:
                 return bytes((int(found[2], 16),))
-            self._frame.refuse("ARG", r'a quoted argument takes the escapes \" \\ \n \r \t \xHH')
+            self._frame.refuse("ARG", r"a quoted argument takes the escapes \" \\ \n \r \t \xHH")
             return b""
 
         return _ESCAPE.sub(replace, text) if b"\\" in text else text
@@ -230,7 +241,7 @@ class RequestParser:
         elif word[0] == _HASH and not self._frame.tag:
             tag = _TAG.fullmatch(word)
             if tag is None:
-                raise _BadStream("a tag is # and 1 to 16 of A-Z a-z 0-9 - _")
+                raise _BadStreamError("a tag is # and 1 to 16 of A-Z a-z 0-9 - _")
             self._frame.tag = tag[1]
         elif _VERB.fullmatch(word):
             self._verb_seen = True
@@ -238,7 +249,7 @@ class RequestParser:
             if self._frame.spec is None:
                 self._frame.refuse("VERB", "no such verb; HELP lists them")
         else:
-            raise _BadStream("a frame begins with a verb; is this another protocol?")
+            raise _BadStreamError("a frame begins with a verb; is this another protocol?")
         self._consumed(stop - position, stop - position)
         return stop
 
@@ -246,7 +257,7 @@ class RequestParser:
         found = _OPTION.fullmatch(word)
         if found is None:
             if not word[:1].isalpha():
-                raise _BadStream('an argument is length:bytes or "text", an option name or name=value')
+                raise _BadStreamError('an argument is length:bytes or "text", an option name or name=value')
             self._frame.refuse("ARG", "an option is name or name=value, its name in lower case")
             return
         name = found[1].decode("ascii")
@@ -260,7 +271,7 @@ class RequestParser:
         """Whether to keep an argument of this length; if not, the reason is noted and its bytes are to be skipped."""
         frame, limits = self._frame, self._limits
         if length > limits.max_skipped:
-            raise _BadStream(f"an argument of {length} bytes is not even skipped")
+            raise _BadStreamError(f"an argument of {length} bytes is not even skipped")
         if self._given:
             frame.refuse("ARG", "arguments come before options")
         spec = frame.spec
@@ -286,7 +297,7 @@ class RequestParser:
     def _finish(self) -> Frame:
         frame, given = self._frame, self._given
         if not self._verb_seen:
-            raise _BadStream("a tag without a verb")
+            raise _BadStreamError("a tag without a verb")
         self._begin()
         spec = frame.spec
         if spec is None or frame.error:

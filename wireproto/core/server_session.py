@@ -1,21 +1,17 @@
-"""One client's conversation, server side: parse, admit, answer in order, hold to the limits.
+"""One client's conversation, server side: read, admit, answer in order, hold to the limits.
 
     receive ──> plain requests (hot loop) ──┐
-           └──> any frame ──> _handle ──────┴─> bundles, one per node ──> NodePipeline.submit
-                                  │                                             │
-    data_to_send <── replies in order <──── answers at once       deliver, fail <┘
+           └──> any other frame ──> _handle ┴─> bundles, one per node ──> NodePipeline.submit
+                                       │                                        │
+          data_to_send <── Answers <───┴── answers at once      deliver, fail <─┘
 
-What one read brought in is one batch. Untagged requests have a place in their batch, and batches leave in order; a
-tagged reply leaves as soon as it is there. A refusal is an answer: it takes its place like any other.
-
-States: FRESH until AUTH, then READY; DRAINING once the server takes nothing new; CLOSED after QUIT, a broken stream or
-the client's end, when no more is read, and what was taken is still answered.
+States: FRESH until AUTH, then READY; FRESH again when the token runs out; DRAINING once the server takes nothing new;
+CLOSED after QUIT, a broken stream or the client's end, when no more is read, and what was taken is still answered.
 """
 
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -23,25 +19,30 @@ from typing import Final, Protocol
 
 from mmh3 import mmh3_32_uintdigest
 
-from wireproto.core import commands
-from wireproto.core.commands import CONFLICT, DELETE, MISS, OK, READ, VERB_NAMES, WRITE, error_line, render
+from wireproto.core.answers import Answers
+from wireproto.core.commands import OK, WRITE, error_line, namespace_commands
 from wireproto.core.limits import Limits
+from wireproto.core.login import Login
 from wireproto.core.metrics import Metrics
-from wireproto.core.node_pipeline import Batch, Bundle, NodePipeline
+from wireproto.core.node_pipeline import Bundle, NodePipeline
 from wireproto.core.request_wire import Frame, RequestParser
-from wireproto.core.ring import PLACE_SHIFT, HashRing
+from wireproto.core.ring import BRACE, SHIFT, HashRing
+from wireproto.core.ring import place as place_on_ring
 from wireproto.core.stored_values import MARKER
-from wireproto.core.tokens import Identity, TokenAuthority
+from wireproto.core.tokens import TokenAuthority
 from wireproto.core.verbs import Verb, help_text
 from wireproto.core.wire import LENGTHS, encode_argument
 from wireproto.errors import AuthError, ExpiredError
 
-MAX_WRONG_CREDENTIALS: Final = 3
-BUSY_RETRY_MS: Final = 50
-_OPENING_BRACE: Final = ord("{")
+WEIGHT_OF_A_TURN: Final = 512
+"""How much one client may ask of this process before the others have their turn: about 2 ms."""
+UNSENT_OF_A_TURN: Final = 256 * 1024
+"""How many bytes of replies one client may heap up before they are written."""
+_TO_NODES: Final = frozenset({Verb.READ, Verb.WRITE, Verb.DELETE, Verb.TOUCH})
 
 _PLAIN: Final = re.compile(
-    rb"(?:#([A-Za-z0-9_-]{1,16}) )?(READ|GET|WRITE|SET|DELETE|DEL) ([1-9][0-9]{0,3}):([^ \n]*)(?:\n| (0|[1-9][0-9]{0,8}):)"
+    rb"(?:#([A-Za-z0-9_-]{1,16}) )?(READ|GET|WRITE|SET|DELETE|DEL) "
+    rb"([1-9][0-9]{0,3}):([^ \n]*+)(?:\n| (0|[1-9][0-9]{0,8}):)"
 )
 """A whole READ or DELETE, or a WRITE up to its value, without options.
 
@@ -77,8 +78,8 @@ class Surroundings(Protocol):
     def audit(self, event: str, details: Mapping[str, object]) -> None:
         """Write down who came in and who was refused."""
 
-    def report_bug(self, error: Exception) -> str:
-        """Log an unexpected error; the id that it is logged under."""
+    def report_bug(self, error: Exception | str) -> str:
+        """Log what should not have happened; the id that it is logged under."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,40 +94,35 @@ class SessionContext:
 
 
 class ServerSession:
-    """One client's conversation. Times are seconds of a monotonic clock; `on_output` is called when replies are ready."""
+    """One client's conversation. Times are seconds of a monotonic clock.
+
+    `pipelines` are the nodes in the order of the ring's names. `on_output` is called when a node has answered.
+    """
 
     def __init__(
         self, context: SessionContext, pipelines: list[NodePipeline], on_output: Callable[[], None], peer: str
     ) -> None:
         self.state = SessionState.FRESH
-        self.in_flight = 0
-        self.identity: Identity | None = None
         self.writing_stopped = False
         """Set by the shell while the client does not read what was sent."""
-        self.incomplete_since = 0.0
-        """When the frame that is only partly there began to arrive; 0 when there is none."""
+        self.last_request_at = 0.0
+        """When the last whole request was read; bytes that make no request do not count."""
+        self.login = Login(context.authority)
         self._context = context
         self._limits = context.limits
         self._ring = context.ring
         self._pipelines = pipelines
-        self._on_output = on_output
         self._peer = peer
         self._parser = RequestParser(context.limits)
-        self._commands: commands.NamespaceCommands | None = None
-        self._wrong_credentials = 0
-        self._expired = False
+        self._commands = namespace_commands("-")
+        self._answers = Answers(context.limits, context.metrics, on_output, context.surroundings.report_bug)
+        self._bundles: list[Bundle | None] = [None] * len(pipelines)
         self._chunks: list[bytes] = []
         self._held = 0
         self._need = 0
         self._blocked = False
-        self._batches: deque[Batch] = deque()
-        self._batch = Batch()
-        self._bundles: list[Bundle | None] = [None] * len(pipelines)
-        self._ready: list[bytes] = []
-        self._unread = 0
-        self._in_flight_bytes = 0
-        # Four of the largest values fit before anything is known of what this client reads.
-        self._expected_reply = 2 * context.limits.max_value
+        self._input_ended = False
+        self._weight = 0
         self._now = 0.0
 
     # -- what the shell asks
@@ -134,124 +130,147 @@ class ServerSession:
     @property
     def wants_input(self) -> bool:
         """Whether to read from the client: not while too much is in flight or unread."""
-        return not self._blocked and self.state is not SessionState.CLOSED
+        return not self._blocked
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether `resume` would get on."""
+        return (
+            self._blocked
+            and not self.writing_stopped
+            and self._answers.in_flight <= self._window() // 2
+            and self._answers.in_flight_bytes <= self._limits.max_in_flight_bytes // 2
+            and self._answers.unsent < UNSENT_OF_A_TURN
+        )
+
+    @property
+    def owes_nothing(self) -> bool:
+        """Whether every request that was received whole has its answer, and the answers have been handed out."""
+        return self._answers.is_empty and not self._blocked
 
     @property
     def is_finished(self) -> bool:
-        """Whether the connection is to be closed, everything having been handed out."""
-        return self.state is SessionState.CLOSED and not self.in_flight and not self._batches and not self._ready
+        """Whether the connection is to be closed: all is said, or a bug has ended it."""
+        return self._answers.abandoned or (self.state is SessionState.CLOSED and self._answers.is_empty)
 
     @property
-    def is_idle(self) -> bool:
-        """Whether nothing is in flight and nothing waits to leave."""
-        return not self.in_flight and not self._batches and not self._ready and not self._held
+    def is_broken(self) -> bool:
+        """Whether nothing more can be sent."""
+        return self._answers.abandoned
+
+    @property
+    def has_held_replies(self) -> bool:
+        """Whether replies may be waiting behind one that is missing."""
+        return bool(self._answers.batches)
+
+    def data_to_send(self, *, partial: bool = False) -> bytes:
+        """The replies that may leave now; see `Answers.take`."""
+        return self._answers.take(partial=partial)
 
     # -- requests
 
     def receive(self, chunk: bytes, now: float) -> None:
-        """Take bytes from the client. Never raises; what is wrong becomes a reply, or the end of the conversation."""
+        """Take bytes from the client. What is wrong with them becomes a reply, or the end of the conversation."""
         if self.state is SessionState.CLOSED:
             return
         self._now = now
         if self._held:
-            # A value's length is known: join its pieces once, when all are there (16 MiB in 1,400 B pieces: 7 ms
-            # instead of 2.9 s).
+            # A value's length is known: its pieces are joined once, when all are there (16 MiB in 1,400 B pieces:
+            # 7 ms instead of 2.9 s).
             self._chunks.append(chunk)
             self._held += len(chunk)
-            if self._held < self._need:
+            if self._blocked or self._held < self._need:
                 return
-            chunk = b"".join(self._chunks)
-            self._chunks.clear()
+            chunk = self._take_held()
         self._read_requests(chunk)
 
     def resume(self, now: float) -> None:
-        """Go on with what was received and not yet parsed, once there is room again."""
-        if self._blocked and not self.writing_stopped and self.in_flight <= self._window() // 2:
+        """Go on with what was received and not yet parsed, if there is room again."""
+        if self.can_resume:
             self._now = now
-            chunk = b"".join(self._chunks)
-            self._chunks.clear()
-            self._read_requests(chunk)
+            self._read_requests(self._take_held())
 
     def end_of_input(self) -> None:
         """The client has sent all it will; what it sent is still answered."""
+        self._input_ended = True
         if not self._blocked:
-            self.state = SessionState.CLOSED
-        else:
-            self._close_after_rest = True
-
-    _close_after_rest = False
+            self.stop_reading()
 
     def drain(self) -> None:
         """Answer CLOSING to everything new."""
         if self.state is not SessionState.CLOSED:
             self.state = SessionState.DRAINING
 
-    def close(self) -> None:
-        """Read no more."""
+    def stop_reading(self) -> None:
+        """Drop what comes from now on; what was taken is still answered."""
         self.state = SessionState.CLOSED
+        self._take_held()
+        self._blocked = False
+
+    def abandon(self) -> None:
+        """The client is gone: what nodes still owe is read and dropped."""
+        self.stop_reading()
+        self._answers.abandon()
+
+    def _take_held(self) -> bytes:
+        data = b"".join(self._chunks)
         self._chunks.clear()
         self._held = self._need = 0
-        self._blocked = False
+        return data
 
     def _window(self) -> int:
         """How many requests may be in flight: fewer, the larger the replies that this client has been getting."""
-        return min(self._limits.max_in_flight, max(4, self._limits.max_in_flight_bytes // self._expected_reply))
+        return min(self._limits.max_in_flight, max(4, self._limits.max_in_flight_bytes // self._answers.expected_size))
 
     def _is_full(self) -> bool:
         return (
             self.writing_stopped
-            or self.in_flight >= self._window()
-            or self._in_flight_bytes >= self._limits.max_in_flight_bytes
+            or self._answers.in_flight >= self._window()
+            or self._answers.in_flight_bytes >= self._limits.max_in_flight_bytes
+            or self._answers.unsent >= UNSENT_OF_A_TURN
+            or self._weight >= WEIGHT_OF_A_TURN
         )
 
     def _read_requests(self, data: bytes) -> None:
-        self._batch = Batch()
+        """Parse what may be parsed, send it on its way, and keep the rest."""
         position, end = 0, len(data)
-        self._check_expiry()
+        self._weight = 0
         self._blocked = False
+        self._check_expiry()
         parser = self._parser
         while position < end and self.state is not SessionState.CLOSED:
             if self._is_full():
                 self._blocked = True
                 break
             if self.state is SessionState.READY and not parser.in_frame:
-                before = position
                 position = self._take_plain(data, position)
-                if position == end or (position > before and self._is_full()):
+                if position == end or self._is_full():
                     continue
             frame, position = parser.read(data, position)
             if frame is None:
                 break
             self._answer(frame)
-        self._keep(data, position)
+        if position < end:
+            self._keep(data[position:])
+        if self.state is SessionState.CLOSED or (self._input_ended and not self._blocked):
+            self.stop_reading()
         self._dispatch()
 
-    def _keep(self, data: bytes, position: int) -> None:
+    def _keep(self, rest: bytes) -> None:
         """Hold what was not parsed: the tail of an incomplete frame, or everything behind a limit."""
-        rest = data[position:] if position else data
+        self._chunks.append(rest)
         self._held = len(rest)
         self._need = 0 if self._blocked else self._parser.need
-        if self.state is SessionState.CLOSED:
-            self.close()
-        elif rest:
-            self._chunks.append(rest)
-        if rest or self._parser.in_frame:
-            self.incomplete_since = self.incomplete_since or self._now
-        else:
-            self.incomplete_since = 0.0
-        if self._close_after_rest and not self._blocked:
-            self.close()
 
     def _take_plain(self, data: bytes, position: int) -> int:
         """The hot loop: plain requests from `position` on, into bundles. The position of the first other frame."""
-        assert self._commands is not None
         plain, match = self._commands.plain, _PLAIN.match
         ring, table, seed = self._ring, self._ring.table, self._ring.seed
-        bundles, batch, now = self._bundles, self._batch, self._now
+        bundles, batch, now = self._bundles, self._answers.batch, self._now
         max_key, max_value = self._limits.max_key, self._limits.max_value
         place = first_place = len(batch.replies)
-        room = self._window() - self.in_flight
-        byte_room = self._limits.max_in_flight_bytes - self._in_flight_bytes
+        room = first_room = self._window() - self._answers.in_flight
+        byte_room = first_byte_room = self._limits.max_in_flight_bytes - self._answers.in_flight_bytes
         while room > 0 and byte_room > 0:
             found = match(data, position)
             if found is None:
@@ -265,8 +284,8 @@ class ServerSession:
                 if kind == WRITE:
                     break
                 command = heads[length] + key
-                next_position = found.end()
                 cost = 0
+                next_position = found.end()
             else:
                 if kind != WRITE:
                     break
@@ -276,12 +295,12 @@ class ServerSession:
                 if cost > max_value or data[stop : stop + 1] != b"\n" or data[start] == MARKER:
                     break
                 command = b"%b%b\r\n$%d\r\n%b" % (heads[length], key, cost, data[start:stop])
-                next_position = stop + 1
                 byte_room -= cost
-            owner = ring.index(key) if _OPENING_BRACE in key else table[mmh3_32_uintdigest(key, seed) >> PLACE_SHIFT]
+                next_position = stop + 1
+            owner = ring.index(key) if BRACE in key else table[mmh3_32_uintdigest(key, seed) >> SHIFT]
             bundle = bundles[owner]
             if bundle is None:
-                bundle = bundles[owner] = Bundle(self, batch, now)
+                bundle = bundles[owner] = Bundle(self._answers, batch, now)
             bundle.commands.append(command)
             bundle.cost += cost
             if tag is None:
@@ -294,277 +313,128 @@ class ServerSession:
         untagged = place - first_place
         batch.replies += [None] * untagged
         batch.missing += untagged
-        self.in_flight = self._window() - room
-        self._in_flight_bytes = self._limits.max_in_flight_bytes - byte_room
+        self._answers.in_flight += first_room - room
+        self._answers.in_flight_bytes += first_byte_room - byte_room
+        self.last_request_at = now
         return position
 
     def _dispatch(self) -> None:
         """Hand the bundles of this read to their nodes."""
-        batch = self._batch
-        if batch.replies:
-            self._batches.append(batch)
-            if not batch.missing:
-                self._on_output()
-        bundles = self._bundles
-        for index, bundle in enumerate(bundles):
+        self._answers.end_of_read()
+        for owner, bundle in enumerate(self._bundles):
             if bundle is not None:
-                bundles[index] = None
-                self._pipelines[index].submit(bundle)
+                self._submit(owner, bundle)
+
+    def _submit(self, owner: int, bundle: Bundle) -> None:
+        self._bundles[owner] = None
+        self._pipelines[owner].submit(bundle)
 
     # -- any frame
 
     def _answer(self, frame: Frame) -> None:
         """Answer a frame, or send it on its way to a node."""
-        try:
-            line = self._handle(frame)
-        except Exception as error:
-            line = error_line("INTERNAL", f"a bug, logged as {self._context.surroundings.report_bug(error)}")
+        self.last_request_at = self._now
+        self._weight += frame.spec.weight if frame.spec else 1
+        line = self._handle(frame)
         if line is None:
             return
-        verb = frame.spec.verb.name if frame.spec else "-"
-        outcome = line.split(None, 2)[1].decode("ascii") if line.startswith(b"ERR ") else line.split(None, 1)[0].decode()
-        self._context.metrics.outcomes[verb, outcome] += 1
-        if frame.tag:
-            self._ready.append(b"#%b %b" % (frame.tag, line))
-            self._on_output()
-        else:
-            self._batch.replies.append(line)
+        words = line.split(None, 2)
+        outcome = words[1] if words[0] == b"ERR" else words[0]
+        self._context.metrics.outcomes[frame.spec.verb.name if frame.spec else "-", outcome.decode("ascii")] += 1
+        self._answers.answer(frame.tag, line)
 
     def _handle(self, frame: Frame) -> bytes | None:
         """The reply to a frame, or None when a node will give it."""
+        spec = frame.spec
         if frame.error:
             if frame.error == "PROTO":
                 self.state = SessionState.CLOSED
             return error_line(frame.error, frame.text)
-        spec = frame.spec
         assert spec is not None
-        verb = spec.verb
-        if verb is Verb.QUIT:
+        if spec.verb is Verb.QUIT:
             self.state = SessionState.CLOSED
             return OK
         if self.state is SessionState.DRAINING:
             return error_line("CLOSING", "the server is shutting down")
         if not spec.before_auth and self.state is not SessionState.READY:
             return self._not_authenticated()
-        if verb is Verb.AUTH:
+        if spec.verb is Verb.AUTH:
             return self._authenticate(frame.arguments[0])
-        if verb is Verb.PING:
-            return b"OK %b\n" % encode_argument(frame.arguments[0]) if frame.arguments else OK
-        if verb is Verb.HELP:
-            return b"OK %b\n" % encode_argument(help_text().encode())
-        if verb is Verb.STATS:
-            return b"OK %b\n" % encode_argument(self._context.surroundings.stats())
+        if spec.verb in _TO_NODES:
+            self._send_to_node(frame, spec.verb)
+            return None
+        return self._answer_here(spec.verb, frame.arguments)
+
+    def _answer_here(self, verb: Verb, arguments: list[bytes]) -> bytes:
+        """The reply to a verb that no node has to be asked for."""
         if verb is Verb.WHERE:
-            return self._where(frame.arguments[0])
-        self._send_to_node(frame, verb)
-        return None
+            return self._where(arguments[0])
+        if verb is Verb.STATS:
+            text = self._context.surroundings.stats()
+        elif verb is Verb.HELP:
+            text = help_text().encode()
+        elif arguments:
+            text = arguments[0]
+        else:
+            return OK
+        return b"OK %b\n" % encode_argument(text)
 
     def _send_to_node(self, frame: Frame, verb: Verb) -> None:
-        assert self._commands is not None
         kind, command = self._commands.command(verb, frame.arguments, frame.options)
         owner = self._ring.index(frame.arguments[0])
-        if "deadline" in frame.options and self._bundles[owner] is not None:
-            self._submit(owner)
         bundle = self._bundles[owner]
+        deadline = frame.options.get("deadline")
+        if deadline and bundle is not None:
+            # A deadline is a bundle's, so this request travels alone, behind what came before it.
+            self._submit(owner, bundle)
+            bundle = None
         if bundle is None:
-            bundle = self._bundles[owner] = Bundle(self, self._batch, self._now)
-        if frame.tag:
-            place = -1
-        else:
-            place = len(self._batch.replies)
-            self._batch.replies.append(None)
-            self._batch.missing += 1
+            bundle = self._bundles[owner] = Bundle(self._answers, self._answers.batch, self._now)
         if "trace" in frame.options:
+            bundle.traced = bundle.traced or set()
             bundle.traced.add(len(bundle.entries))
+        cost = sum(map(len, frame.arguments[1:]))
         bundle.commands.append(command)
-        bundle.entries.append((kind, place, frame.tag))
-        cost = len(frame.arguments[1]) if len(frame.arguments) > 1 else 0
+        bundle.entries.append((kind, self._answers.reserve(frame.tag), frame.tag))
         bundle.cost += cost
-        self.in_flight += 1
-        self._in_flight_bytes += cost
-        if "deadline" in frame.options:
-            # A deadline is a bundle's; this one travels alone, behind what came before it.
-            bundle.deadline = self._now + frame.options["deadline"] / 1000
-            self._submit(owner)
-
-    def _submit(self, owner: int) -> None:
-        bundle = self._bundles[owner]
-        self._bundles[owner] = None
-        if bundle is not None:
-            self._pipelines[owner].submit(bundle)
+        self._answers.in_flight += 1
+        self._answers.in_flight_bytes += cost
+        if deadline:
+            bundle.deadline = self._now + deadline / 1000
+            self._submit(owner, bundle)
 
     def _where(self, key: bytes) -> bytes:
         index = self._ring.index(key)
         details = self._context.surroundings.describe_node(index)
         options = "".join(f" {name}={value}" for name, value in details.items())
-        return b"OK %b%b place=%d\n" % (
-            encode_argument(self._ring.names[index].encode()),
-            options.encode("ascii"),
-            self._ring.place(key),
-        )
+        name = encode_argument(self._ring.names[index].encode())
+        return b"OK %b%b place=%d\n" % (name, options.encode("ascii"), place_on_ring(key, self._ring.seed))
 
     # -- who it is
 
     def _check_expiry(self) -> None:
-        if self.state is SessionState.READY:
-            assert self.identity is not None
-            if self._context.surroundings.wall_clock() >= self.identity.expires_at:
-                self.state = SessionState.FRESH
-                self._expired = True
+        if self.state is SessionState.READY and self.login.has_expired(self._context.surroundings.wall_clock()):
+            self.state = SessionState.FRESH
 
     def _not_authenticated(self) -> bytes:
-        if self._expired:
+        if self.login.identity is not None:
             return error_line("EXPIRED", "the token of this connection has run out; AUTH again")
-        return error_line("AUTH", 'log in first: AUTH "your-api-key"')
+        return error_line("AUTH", 'log in first: auth "your-api-key"')
 
     def _authenticate(self, credential: bytes) -> bytes:
-        context = self._context
-        now = context.surroundings.wall_clock()
-        token = ""
+        world = self._context.surroundings
         try:
-            if b"." in credential:
-                identity = context.authority.verify(credential, now)
-            else:
-                token, identity = context.authority.login(credential, now, context.surroundings.new_id())
-            known = self.identity
-            if known is not None and (known.client, known.namespace) != (identity.client, identity.namespace):
-                raise AuthError("a connection stays with the client that it was authenticated for")
+            line = self.login.authenticate(credential, world.wall_clock(), world.new_id())
         except (AuthError, ExpiredError) as error:
-            return self._refuse_credential(error)
-        self.identity = identity
+            world.audit("refused", {"peer": self._peer, "reason": getattr(error, "reason", str(error))})
+            if self.login.is_barred:
+                self._context.metrics.closed_by_limit["credentials"] += 1
+                self.state = SessionState.CLOSED
+            return error_line(error.code, str(error))
+        identity = self.login.identity
+        assert identity is not None
         self.state = SessionState.READY
-        self._expired = False
         self._parser.trusted = True
-        self._commands = commands.namespace_commands(identity.namespace)
-        context.surroundings.audit(
-            "authenticated", {"client": identity.client, "namespace": identity.namespace, "peer": self._peer}
-        )
-        ttl = max(0, int(identity.expires_at - now))
-        if token:
-            return b"OK %b ttl=%d\n" % (encode_argument(token.encode("ascii")), ttl)
-        return b"OK ttl=%d\n" % ttl
-
-    def _refuse_credential(self, error: AuthError | ExpiredError) -> bytes:
-        self._wrong_credentials += 1
-        reason = getattr(error, "reason", None) or error.code
-        self._context.surroundings.audit("refused", {"reason": str(reason), "peer": self._peer})
-        if self._wrong_credentials >= MAX_WRONG_CREDENTIALS:
-            self._context.metrics.closed_by_limit["credentials"] += 1
-            self.state = SessionState.CLOSED
-        return error_line(error.code, str(error))
-
-    # -- replies
-
-    def deliver(self, bundle: Bundle, first: int, replies: list[object], size: int, now: float) -> None:
-        """Take replies from a node: the requests of the bundle from `first` on, in `size` bytes."""
-        count = len(replies)
-        entries = bundle.entries if first == 0 and count == len(bundle.entries) else bundle.entries[first : first + count]
-        self._expected_reply = max(size // count, self._expected_reply >> 1, 1)
-        self._unread += size
-        if bundle.traced or self._unread > self._limits.max_unread_bytes:
-            self._deliver_each(bundle, entries, first, replies, now)
-            return
-        answers, ready = bundle.batch.replies, self._ready
-        hits = untagged = 0
-        for (kind, place, tag), reply in zip(entries, replies, strict=True):
-            if kind == READ and type(reply) is bytes and not (reply and reply[0] == MARKER):
-                line = b"OK %d:%b\n" % (len(reply), reply)
-                hits += 1
-            else:
-                line = self._render(kind, reply)
-            if tag:
-                ready.append(b"#%b %b" % (tag, line))
-            else:
-                answers[place] = line
-                untagged += 1
-        self._context.metrics.outcomes["READ", "OK"] += hits
-        self._answered(bundle, count, untagged)
-
-    def _deliver_each(
-        self, bundle: Bundle, entries: list[tuple[int, int, bytes]], first: int, replies: list[object], now: float
-    ) -> None:
-        """The same with a trace, or for a client that has too much unread: then a value is let go and asked for again."""
-        untagged = 0
-        for index, ((kind, place, tag), reply) in enumerate(zip(entries, replies, strict=True), first):
-            if self._unread > self._limits.max_unread_bytes and VERB_NAMES[kind] == "READ" and reply is not None:
-                self._context.metrics.outcomes["READ", "BUSY"] += 1
-                line = error_line("BUSY", "too many replies are unread", BUSY_RETRY_MS)
-            else:
-                line = self._render(kind, reply)
-            if index in bundle.traced:
-                line = self._with_trace(line, bundle, now)
-            if tag:
-                self._ready.append(b"#%b %b" % (tag, line))
-            else:
-                bundle.batch.replies[place] = line
-                untagged += 1
-        self._answered(bundle, len(entries), untagged)
-
-    def _with_trace(self, line: bytes, bundle: Bundle, now: float) -> bytes:
-        if line.startswith(b"ERR "):
-            return line
-        owner = next(index for index, pipeline in enumerate(self._pipelines) if pipeline.name == bundle.node)
-        return b"%b node=%b queue_us=%d node_us=%d\n" % (
-            line[:-1],
-            self._ring.names[owner].encode(),
-            max(0, round((bundle.sent_at - bundle.received_at) * 1e6)),
-            max(0, round((now - bundle.sent_at) * 1e6)),
-        )
-
-    def _render(self, kind: int, reply: object) -> bytes:
-        if kind == WRITE and reply == b"OK":
-            outcome, line = "OK", OK
-        else:
-            outcome, line = render(kind, reply)
-        self._context.metrics.outcomes[VERB_NAMES[kind], outcome] += 1
+        self._commands = namespace_commands(identity.namespace)
+        world.audit("authenticated", {"peer": self._peer, "client": identity.client, "namespace": identity.namespace})
         return line
-
-    def fail(self, bundle: Bundle, code: str, text: str, retry_ms: int | None = None) -> None:
-        """Answer what is left of a bundle with an error."""
-        line = error_line(code, text, retry_ms)
-        entries = bundle.entries[bundle.answered :]
-        untagged = 0
-        for kind, place, tag in entries:
-            self._context.metrics.outcomes[VERB_NAMES[kind], code] += 1
-            if tag:
-                self._ready.append(b"#%b %b" % (tag, line))
-            else:
-                bundle.batch.replies[place] = line
-                untagged += 1
-        bundle.answered = len(bundle.entries)
-        self._answered(bundle, len(entries), untagged)
-
-    def _answered(self, bundle: Bundle, count: int, untagged: int) -> None:
-        bundle.batch.missing -= untagged
-        self.in_flight -= count
-        if bundle.answered == len(bundle.entries):
-            self._in_flight_bytes -= bundle.cost
-        self._on_output()
-
-    def data_to_send(self, *, partial: bool = False) -> bytes:
-        """The replies that may leave now. `partial`: also the answered front of a batch whose rest is still missing."""
-        pieces = self._ready
-        self._ready = []
-        batches = self._batches
-        while batches and not batches[0].missing:
-            batch = batches.popleft()
-            pieces += batch.replies[batch.sent :]  # type: ignore[arg-type]  # nothing is missing: no place is None
-        if partial and batches:
-            batch = batches[0]
-            try:
-                stop = batch.replies.index(None, batch.sent)
-            except ValueError:
-                stop = len(batch.replies)
-            pieces += batch.replies[batch.sent : stop]  # type: ignore[arg-type]  # up to the first None
-            batch.sent = stop
-        data = b"".join(pieces)
-        self._unread = max(0, self._unread - len(data)) if batches else 0
-        return data
-
-    @property
-    def has_partial_batch(self) -> bool:
-        """Whether replies wait behind one that is missing."""
-        return bool(self._batches)
-
-
-_ = (CONFLICT, DELETE, MISS)

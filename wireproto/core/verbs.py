@@ -69,6 +69,12 @@ class VerbSpec:
     example: str
     summary: str
     needs_one_of: tuple[str, ...] = ()
+    weight: int = 1
+    """What it costs the server's own CPU, in units of the cheapest verb (about 3 us)."""
+
+
+HEAVY: Final = 32
+"""The weight of AUTH (40-100 us for the signature), STATS and HELP (long replies to a short request)."""
 
 
 def _spec(
@@ -81,6 +87,7 @@ def _spec(
     options: tuple[str, ...] = (),
     before_auth: bool = False,
     needs_one_of: tuple[str, ...] = (),
+    weight: int = 1,
 ) -> VerbSpec:
     return VerbSpec(
         verb=verb,
@@ -91,6 +98,7 @@ def _spec(
         example=example,
         summary=summary,
         needs_one_of=needs_one_of,
+        weight=weight,
     )
 
 
@@ -98,9 +106,16 @@ _KEY, _VALUE = Argument.KEY, Argument.VALUE
 
 SPECS: Final[tuple[VerbSpec, ...]] = (
     _spec(
-        Verb.AUTH, (Argument.CREDENTIAL,), 'auth "wp_..."', "log in with an API key or a bearer token", before_auth=True
+        Verb.AUTH,
+        (Argument.CREDENTIAL,),
+        'auth "wp_..."',
+        "log in with an API key or a bearer token",
+        before_auth=True,
+        weight=HEAVY,
     ),
-    _spec(Verb.READ, (_KEY,), 'read "my_key" ttl', "the value of a key; ttl: and its time left in ms", options=("ttl",)),
+    _spec(
+        Verb.READ, (_KEY,), 'read "my_key" ttl', "the value of a key; ttl: and its time left in ms", options=("ttl",)
+    ),
     _spec(
         Verb.WRITE,
         (_KEY, _VALUE),
@@ -117,12 +132,10 @@ SPECS: Final[tuple[VerbSpec, ...]] = (
         options=("ex", "px"),
         needs_one_of=("ex", "px"),
     ),
-    _spec(
-        Verb.PING, (Argument.PAYLOAD,), 'ping "hello"', "is the server there", optional=1, before_auth=True
-    ),
+    _spec(Verb.PING, (Argument.PAYLOAD,), 'ping "hello"', "is the server there", optional=1, before_auth=True),
     _spec(Verb.WHERE, (_KEY,), 'where "my_key"', "the node that serves a key"),
-    _spec(Verb.STATS, (), "stats", "counters, as JSON"),
-    _spec(Verb.HELP, (), "help", "this text", before_auth=True),
+    _spec(Verb.STATS, (), "stats", "counters, as JSON", weight=HEAVY),
+    _spec(Verb.HELP, (), "help", "this text", before_auth=True, weight=HEAVY),
     _spec(Verb.QUIT, (), "quit", "answer everything before it, then close", before_auth=True),
 )
 
@@ -162,7 +175,8 @@ def help_text() -> str:
     lines = [f"  {spec.example:<{width}}  {spec.summary}" for spec in SPECS]
     return "\n".join(
         (
-            "An argument is length:bytes, or quoted for hands. Options come after the arguments. #tag before a verb tags it.",
+            "An argument is length:bytes, or quoted for hands. Options come after the arguments.",
+            "A #tag before the verb comes back on the reply, which may then overtake others.",
             *lines,
             f"  {'any verb':<{width}}  deadline=<ms>: give up unless sent in time; trace: where the time went",
         )

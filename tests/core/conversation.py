@@ -1,0 +1,174 @@
+"""A client's conversation without sockets: a session, pipelines, and nodes that are dictionaries."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import hiredis
+
+from wireproto.core.api_keys import ApiKeyRecord, hash_api_key
+from wireproto.core.limits import Limits
+from wireproto.core.metrics import Metrics
+from wireproto.core.node_health import NodeEvent
+from wireproto.core.node_pipeline import NodePipeline
+from wireproto.core.ring import HashRing
+from wireproto.core.server_session import ServerSession, SessionContext, SessionState
+from wireproto.core.tokens import TokenAuthority
+
+API_KEY = b"a-key-of-the-tests"
+OTHER_KEY = b"a-key-of-another-client"
+NODE_NAMES = ("shard-1", "shard-2", "shard-3", "shard-4")
+
+
+class World:
+    """The surroundings of a session, all of them under the test's control."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+        self.ids = 0
+        self.events: list[tuple[str, dict[str, object]]] = []
+        self.bugs: list[Exception | str] = []
+
+    def wall_clock(self) -> float:
+        return self.now
+
+    def new_id(self) -> str:
+        self.ids += 1
+        return f"id-{self.ids}"
+
+    def describe_node(self, index: int) -> Mapping[str, str]:
+        return {"role": "master", "state": "up"}
+
+    def stats(self) -> bytes:
+        return json.dumps({"version": "test"}).encode()
+
+    def audit(self, event: str, details: Mapping[str, object]) -> None:
+        self.events.append((event, dict(details)))
+
+    def report_bug(self, error: Exception | str) -> str:
+        self.bugs.append(error)
+        return "bug-id"
+
+
+class DictionaryNode:
+    """Executes the commands that the server uses, on a dictionary."""
+
+    def __init__(self) -> None:
+        self.values: dict[bytes, bytes] = {}
+        self.times: dict[bytes, int] = {}
+        self.commands: list[list[bytes]] = []
+        self._reader = hiredis.Reader()
+
+    def execute(self, data: bytes) -> list[bytes]:
+        """The RESP replies to the commands in `data`, one by one."""
+        self._reader.feed(data)
+        replies = []
+        while (command := self._reader.gets()) is not False:
+            self.commands.append(command)
+            replies.append(self._execute(*command))
+        return replies
+
+    def _execute(self, name: bytes, *words: bytes) -> bytes:
+        if name == b"GET":
+            return self._bulk(self.values.get(words[0]))
+        if name == b"SET":
+            return self._set(*words)
+        if name == b"UNLINK":
+            self.times.pop(words[0], None)
+            return b":%d\r\n" % (self.values.pop(words[0], None) is not None)
+        if name == b"PEXPIRE":
+            self.times[words[0]] = int(words[1])
+            return b":%d\r\n" % (words[0] in self.values)
+        assert name == b"EVAL"
+        return b"*2\r\n" + self._bulk(self.values.get(words[2])) + b":%d\r\n" % self.times.get(words[2], -1)
+
+    def _set(self, key: bytes, value: bytes, *options: bytes) -> bytes:
+        if (b"NX" in options and key in self.values) or (b"XX" in options and key not in self.values):
+            return b"$-1\r\n"
+        self.values[key] = value
+        if b"PX" in options:
+            self.times[key] = int(options[options.index(b"PX") + 1])
+        elif b"KEEPTTL" not in options:
+            self.times.pop(key, None)
+        return b"+OK\r\n"
+
+    @staticmethod
+    def _bulk(value: bytes | None) -> bytes:
+        return b"$-1\r\n" if value is None else b"$%d\r\n%b\r\n" % (len(value), value)
+
+
+class Conversation:
+    """One session and its nodes. `say` sends bytes and gives what comes back."""
+
+    def __init__(self, *, limits: Limits | None = None, log_in: bool = True, nodes_answer: bool = True) -> None:
+        self.world = World()
+        self.now = 10.0
+        self.nodes = [DictionaryNode() for _ in NODE_NAMES]
+        self.nodes_answer = nodes_answer
+        self.metrics = Metrics()
+        self.pipelines = [
+            NodePipeline(name, lambda: None, max_requests=65536, max_bytes=1 << 26, max_value=1 << 20)
+            for name in NODE_NAMES
+        ]
+        for pipeline in self.pipelines:
+            pipeline.change(NodeEvent.TRY)
+            pipeline.change(NodeEvent.GREETED)
+        self.ring = HashRing(NODE_NAMES)
+        records = [
+            ApiKeyRecord("k1", hash_api_key(API_KEY), "client", "ns", 0),
+            ApiKeyRecord("k2", hash_api_key(OTHER_KEY), "other", "ns", 0),
+        ]
+        self.authority = TokenAuthority(records, b"s" * 32, "signing", 900)
+        context = SessionContext(limits or Limits(), self.ring, self.authority, self.metrics, self.world)
+        self.outputs = 0
+        self.session = ServerSession(context, self.pipelines, self._on_output, "peer")
+        if log_in:
+            token, _ = self.authority.login(API_KEY, self.world.now, "t0")
+            assert self.say(b"AUTH %d:%b\n" % (len(token), token.encode())) == b"OK ttl=900\n"
+
+    def _on_output(self) -> None:
+        self.outputs += 1
+
+    @property
+    def is_closed(self) -> bool:
+        return self.session.state is SessionState.CLOSED
+
+    def owner(self, key: bytes) -> int:
+        return self.ring.index(key)
+
+    def say(self, *chunks: bytes) -> bytes:
+        """Send chunks one by one, with the nodes answering in between, and collect the replies."""
+        heard = b""
+        for chunk in chunks:
+            self.session.receive(chunk, self.now)
+            heard += self.settle()
+        return heard
+
+    def settle(self) -> bytes:
+        """Let nodes answer and the session go on until nothing moves any more."""
+        heard = b""
+        while True:
+            moved = self.nodes_answer and self.exchange()
+            heard += self.session.data_to_send()
+            if self.session.can_resume:
+                self.session.resume(self.now)
+                moved = True
+            if not moved:
+                return heard + self.session.data_to_send()
+
+    def exchange(self) -> bool:
+        """Let every node answer what it was sent; whether anything was."""
+        return sum(self.exchange_with(index) for index in range(len(self.nodes))) > 0
+
+    def exchange_with(self, index: int) -> bool:
+        pipeline = self.pipelines[index]
+        pieces = pipeline.data_to_send(self.now)
+        if pieces:
+            pipeline.receive(b"".join(self.nodes[index].execute(b"\r\n".join(pieces))), self.now)
+        return bool(pieces)
+
+
+def key_of(conversation: Conversation, node: int, prefix: str = "key") -> bytes:
+    """A key that the given node owns."""
+    return next(key for number in range(1000) if conversation.owner(key := f"{prefix}-{number}".encode()) == node)

@@ -1,0 +1,73 @@
+"""The server's command line: arguments to settings, signals to shutdown, errors to exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+import uvloop
+
+from wireproto.errors import ConfigurationError
+from wireproto.settings import Settings, parse
+
+EXIT_CONFIGURATION = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the server, or check its settings. Returns 0 after a drain, and 2 when it cannot start."""
+    try:
+        settings, check_only = parse(sys.argv[1:] if argv is None else argv, os.environ)
+        if check_only:
+            return _check(settings)
+        logging.basicConfig(
+            stream=sys.stderr,
+            level=settings.log_level.upper(),
+            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        )
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(settings))
+    except ConfigurationError as error:
+        print(f"wireproto: {error}", file=sys.stderr)
+        return EXIT_CONFIGURATION
+    return 0
+
+
+def _check(settings: Settings) -> int:
+    """Look at what the settings name, without starting anything. Raises ConfigurationError."""
+    from wireproto.server.certificates import CertificateFiles, server_context
+    from wireproto.server.embedded import find_program
+    from wireproto.server.node_endpoint import NodeEndpoint
+
+    if settings.cert is not None and settings.key is not None:
+        server_context(CertificateFiles(None, settings.cert, settings.key), settings.tls_minimum)
+    for node in settings.nodes:
+        NodeEndpoint.from_url(node.url)
+    if not settings.nodes:
+        find_program(settings.redis_server)
+    print("the settings are fine")
+    return 0
+
+
+async def _serve(settings: Settings) -> None:
+    from wireproto.server.app import serve
+
+    shutdown = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _stop, shutdown, number)
+    await serve(settings, lambda line: print(line, flush=True), shutdown)
+
+
+def _stop(shutdown: asyncio.Event, number: int) -> None:
+    """Drain on the first signal; end at once on the second. Nodes that were started here end with this process."""
+    if shutdown.is_set():
+        os._exit(128 + number)
+    shutdown.set()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,236 @@
+"""One client's answers: from nodes' replies to lines, untagged ones in the order of their requests.
+
+What one read of a client brought in is one batch. An untagged request has a place in its batch, and batches leave in
+order; a tagged reply leaves as soon as it is there. A refusal takes its place like any other answer.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from wireproto.core.commands import MISS, READ, VERB_NAMES, error_line, render
+from wireproto.core.limits import Limits
+from wireproto.core.metrics import Metrics
+from wireproto.core.node_pipeline import Batch, Bundle, Entry
+from wireproto.core.stored_values import MARKER
+
+BUSY_RETRY_MS: Final = 50
+
+
+class Answers:
+    """Collects the answers that one client is owed, and gives out those that may leave.
+
+    `on_output` is called when a node has answered; `report_bug` logs what should not have happened and returns the id
+    that it is logged under.
+    """
+
+    __slots__ = (
+        "_limits",
+        "_on_output",
+        "_outcomes",
+        "_ready",
+        "_report_bug",
+        "abandoned",
+        "batch",
+        "batches",
+        "expected_size",
+        "in_flight",
+        "in_flight_bytes",
+        "unsent",
+    )
+
+    def __init__(
+        self,
+        limits: Limits,
+        metrics: Metrics,
+        on_output: Callable[[], None],
+        report_bug: Callable[[Exception | str], str],
+    ) -> None:
+        self.in_flight = 0
+        """Requests that nodes have not answered yet."""
+        self.in_flight_bytes = 0
+        """Bytes of their values."""
+        self.unsent = 0
+        """About how many bytes of replies are held here."""
+        self.expected_size = max(1, limits.max_in_flight_bytes // 4)
+        """What a reply to this client may be expected to measure: as large as the largest of late, and four of the
+        largest values as long as nothing is known."""
+        self.abandoned = False
+        self.batch = Batch()
+        """The batch of the present read; it joins `batches` at its end."""
+        self.batches: deque[Batch] = deque()
+        self._ready: list[bytes] = []
+        self._limits = limits
+        self._outcomes = metrics.outcomes
+        self._on_output = on_output
+        self._report_bug = report_bug
+
+    # -- requests
+
+    def answer(self, tag: bytes, line: bytes) -> None:
+        """Answer a request of the present read."""
+        self.unsent += len(line)
+        if tag:
+            self._ready.append(b"#%b %b" % (tag, line))
+        else:
+            self.batch.replies.append(line)
+
+    def reserve(self, tag: bytes) -> int:
+        """The place for an answer that a node will give; -1 for a tagged request, which needs none."""
+        if tag:
+            return -1
+        self.batch.replies.append(None)
+        self.batch.missing += 1
+        return len(self.batch.replies) - 1
+
+    def end_of_read(self) -> None:
+        """The present read is over; what comes next is a new batch."""
+        if self.batch.replies:
+            self.batches.append(self.batch)
+            self.batch = Batch()
+
+    # -- replies of nodes
+
+    def deliver(self, bundle: Bundle, first: int, replies: list[object], size: int, now: float) -> None:
+        """Take replies from a node: those to the bundle's requests from `first` on, in `size` bytes."""
+        if self.abandoned:
+            return
+        count = len(replies)
+        entries = bundle.entries
+        if count != len(entries):
+            entries = entries[first : first + count]
+        self.unsent += size
+        self.expected_size = max(size // count, self.expected_size >> 1, 1)
+        if bundle.traced or self.unsent > self._limits.max_unread_bytes:
+            self._deliver_each(bundle, entries, first, replies, now)
+            return
+        answers, ready = bundle.batch.replies, self._ready
+        hits = misses = untagged = 0
+        for (kind, place, tag), reply in zip(entries, replies, strict=True):
+            if kind == READ and type(reply) is bytes and not (reply and reply[0] == MARKER):
+                hits += 1
+                if tag:
+                    ready.append(b"#%b OK %d:%b\n" % (tag, len(reply), reply))
+                    continue
+                line = b"OK %d:%b\n" % (len(reply), reply)
+            elif kind == READ and reply is None:
+                misses += 1
+                line = MISS
+            else:
+                line = self._render(kind, reply)
+            if tag:
+                ready.append(b"#%b %b" % (tag, line))
+            else:
+                answers[place] = line
+                untagged += 1
+        self._outcomes["READ", "OK"] += hits
+        self._outcomes["READ", "MISS"] += misses
+        self._settle(bundle, count, untagged)
+
+    def _deliver_each(
+        self, bundle: Bundle, entries: list[Entry], first: int, replies: list[object], now: float
+    ) -> None:
+        """The same with traces, or for a client that has too much unread: a value is let go, to be asked for again."""
+        traced = bundle.traced or ()
+        untagged = 0
+        for index, (entry, reply) in enumerate(zip(entries, replies, strict=True), first):
+            kind = entry[0]
+            if VERB_NAMES[kind] == "READ" and self.unsent > self._limits.max_unread_bytes:
+                self._outcomes["READ", "BUSY"] += 1
+                line = error_line("BUSY", "too many replies are unread", BUSY_RETRY_MS)
+            else:
+                line = self._render(kind, reply)
+            untagged += self._put(bundle, entry, with_trace(line, bundle, now) if index in traced else line)
+        self._settle(bundle, len(entries), untagged)
+
+    def fail(self, bundle: Bundle, code: str, text: str, retry_ms: int | None = None) -> None:
+        """Answer what is left of a bundle with an error."""
+        if self.abandoned:
+            return
+        line = error_line(code, text, retry_ms)
+        traced = bundle.traced or ()
+        entries = bundle.entries[bundle.answered :]
+        untagged = 0
+        for index, entry in enumerate(entries, bundle.answered):
+            self._outcomes[VERB_NAMES[entry[0]], code] += 1
+            untagged += self._put(bundle, entry, with_trace(line, bundle, None) if index in traced else line)
+        self.unsent += len(line) * len(entries)
+        bundle.answered = len(bundle.entries)
+        self._settle(bundle, len(entries), untagged)
+
+    def give_up(self, error: Exception) -> None:
+        """End the conversation because of a bug: the order of its replies can no longer be relied on."""
+        self._report_bug(error)
+        self.abandon()
+        self._on_output()
+
+    def abandon(self) -> None:
+        """The client is gone: what nodes still owe is read and dropped."""
+        self.abandoned = True
+        self._ready.clear()
+        self.batches.clear()
+
+    def _put(self, bundle: Bundle, entry: Entry, line: bytes) -> int:
+        """Put a reply into its place; how many places of the batch that fills."""
+        _kind, place, tag = entry
+        if tag:
+            self._ready.append(b"#%b %b" % (tag, line))
+            return 0
+        bundle.batch.replies[place] = line
+        return 1
+
+    def _render(self, kind: int, reply: object) -> bytes:
+        outcome, line = render(kind, reply)
+        self._outcomes[VERB_NAMES[kind], outcome] += 1
+        if outcome == "INTERNAL":
+            problem = self._report_bug(line[:-1].decode("ascii"))
+            line = b"%b, logged as %b\n" % (line[:-1], problem.encode("ascii"))
+        return line
+
+    def _settle(self, bundle: Bundle, count: int, untagged: int) -> None:
+        bundle.batch.missing -= untagged
+        self.in_flight -= count
+        if bundle.answered == len(bundle.entries):
+            self.in_flight_bytes -= bundle.cost
+        self._on_output()
+
+    # -- to the client
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is in flight and everything that was answered has been taken."""
+        return not self.in_flight and not self.batches and not self._ready
+
+    def take(self, *, partial: bool = False) -> bytes:
+        """The replies that may leave now.
+
+        A batch leaves whole, in one write, unless `partial` asks for the front of the first one too.
+        """
+        pieces, self._ready = self._ready, []
+        batches = self.batches
+        while batches and not batches[0].missing:
+            batch = batches.popleft()
+            pieces += batch.replies[batch.sent :] if batch.sent else batch.replies  # type: ignore[arg-type]  # all there
+        if partial and batches:
+            batch = batches[0]
+            stop = batch.replies.index(None, batch.sent)
+            pieces += batch.replies[batch.sent : stop]  # type: ignore[arg-type]  # up to the first None
+            batch.sent = stop
+        data = b"".join(pieces)
+        self.unsent = max(0, self.unsent - len(data)) if batches else 0
+        return data
+
+
+def with_trace(line: bytes, bundle: Bundle, answered_at: float | None) -> bytes:
+    """A reply line that also tells its way: the node, the time until it was sent, and the node's own time."""
+    options = b" node=%b" % bundle.node.encode("ascii")
+    if bundle.sent_at:
+        options += b" queue_us=%d" % max(0, round((bundle.sent_at - bundle.received_at) * 1e6))
+        if answered_at is not None:
+            options += b" node_us=%d" % max(0, round((answered_at - bundle.sent_at) * 1e6))
+    if line.startswith(b"ERR "):
+        head, colon, text = line.partition(b" :")
+        return head + options + colon + text
+    return line[:-1] + options + b"\n"

@@ -1,0 +1,264 @@
+"""Client connections: the asyncio protocol around a server session, its flow control, and its clocks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final, cast
+
+from wireproto.core.commands import error_line
+from wireproto.core.server_session import ServerSession, SessionContext
+from wireproto.server.receive_buffer import RECEIVE_BUFFER
+from wireproto.server.router import Router
+from wireproto.settings import Settings
+
+WRITE_HIGH_WATER: Final = 256 * 1024
+"""Bytes in a client's transport above which its requests are no longer read."""
+SWEEP: Final = 0.5
+"""Seconds between two looks at the connections' clocks."""
+PARTIAL_DELAY: Final = 0.001
+"""Seconds after which answers leave that could have left in one write with the next, which is missing."""
+LINGER: Final = 1.0
+"""Seconds in which a client may still send after the last answer; to close at once would reset the connection and
+could destroy that answer on its way."""
+REFUSED_RETRY_MS: Final = 1000
+
+log = logging.getLogger("wireproto.connections")
+
+
+class ConnectionHub:
+    """What the connections of a process share: who is open, and who has something to write."""
+
+    def __init__(self, context: SessionContext, router: Router, settings: Settings) -> None:
+        self.context = context
+        self.router = router
+        self.settings = settings
+        self.open: set[ClientConnection] = set()
+        self.loop = asyncio.get_running_loop()
+        self._to_flush: list[ClientConnection] = []
+        self._partial: list[ClientConnection] = []
+
+    def flush_soon(self, connection: ClientConnection) -> None:
+        """Write its answers at the end of this turn of the loop, when more nodes may have answered."""
+        if not self._to_flush:
+            self.loop.call_soon(self._flush)
+        self._to_flush.append(connection)
+
+    def _flush(self) -> None:
+        connections, self._to_flush = self._to_flush, []
+        for connection in connections:
+            connection.flush()
+
+    def flush_partial_later(self, connection: ClientConnection) -> None:
+        """Write the answers that are there, should the next in order not come within a millisecond."""
+        if not self._partial:
+            self.loop.call_later(PARTIAL_DELAY, self._flush_partial)
+        self._partial.append(connection)
+
+    def _flush_partial(self) -> None:
+        connections, self._partial = self._partial, []
+        for connection in connections:
+            connection.flush_partial()
+
+    async def watch_time(self) -> None:
+        """Close connections that are too late with something, until cancelled."""
+        while True:
+            await asyncio.sleep(SWEEP)
+            now = self.loop.time()
+            for connection in list(self.open):
+                connection.check_time(now)
+
+    async def drain(self, linger: float, deadline: float) -> None:
+        """Take nothing new, answer what is in flight, and close every connection.
+
+        `linger` is how many seconds a connection stays open to answer CLOSING to what is on its way already, and
+        `deadline` the time of the loop at which what is still open is cut.
+        """
+        for connection in list(self.open):
+            connection.session.drain()
+        lingers_until = self.loop.time() + linger
+        while self.open and (now := self.loop.time()) < deadline:
+            for connection in list(self.open):
+                if now >= lingers_until and connection.session.owes_nothing:
+                    connection.close()
+            await asyncio.sleep(0.02)
+        for connection in list(self.open):
+            connection.cut("drain")
+
+
+class ClientConnection(asyncio.BufferedProtocol):
+    """One client."""
+
+    def __init__(self, hub: ConnectionHub, peer: str, *, is_tls: bool) -> None:
+        self.session: ServerSession
+        self.transport: asyncio.Transport
+        self._hub = hub
+        self._peer = peer
+        self._is_tls = is_tls
+        self._metrics = hub.context.metrics
+        self._made_at = 0.0
+        self._flush_is_due = False
+        self._partial_is_due = False
+        self._reading = True
+        self._closing = False
+        self._cut_at = 0.0
+        self._client_has_ended = False
+        self._unread_bytes = 0
+        self._unread_since = 0.0
+
+    # -- asyncio.BufferedProtocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
+        hub = self._hub
+        self._made_at = hub.loop.time()
+        self.session = ServerSession(hub.context, hub.router.pipelines_for_client(), self._on_output, self._peer)
+        hub.open.add(self)
+        self._metrics.open += 1
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return RECEIVE_BUFFER
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._metrics.bytes_in += nbytes
+        try:
+            self.session.receive(bytes(RECEIVE_BUFFER[:nbytes]), self._hub.loop.time())
+        except Exception as error:
+            self._end_because_of(error)
+            return
+        self.flush()
+
+    def eof_received(self) -> bool:
+        self._client_has_ended = True
+        self.session.end_of_input()
+        self.flush()
+        # Over TLS the transport closes whatever is returned here; over TCP it stays open for the answers.
+        return not self._is_tls
+
+    def pause_writing(self) -> None:
+        self.session.writing_stopped = True
+        self._unread_since = self._hub.loop.time()
+        self._unread_bytes = 0
+
+    def resume_writing(self) -> None:
+        self.session.writing_stopped = False
+        self.flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.session.abandon()
+        if self in self._hub.open:
+            self._hub.open.remove(self)
+            self._metrics.open -= 1
+
+    # -- answers
+
+    def _on_output(self) -> None:
+        if not self._flush_is_due:
+            self._flush_is_due = True
+            self._hub.flush_soon(self)
+
+    def flush(self) -> None:
+        """Write the answers that may leave, and go on reading or stop it."""
+        self._flush_is_due = False
+        session = self.session
+        if not session.writing_stopped:
+            data = session.data_to_send()
+            if data:
+                self._metrics.bytes_out += len(data)
+                self.transport.write(data)
+            if session.has_held_replies and not self._partial_is_due:
+                self._partial_is_due = True
+                self._hub.flush_partial_later(self)
+        if session.can_resume:
+            self._hub.loop.call_soon(self._resume)
+        if self._reading is not session.wants_input:
+            self._reading = session.wants_input
+            if self._reading:
+                self.transport.resume_reading()
+            else:
+                self.transport.pause_reading()
+        if session.is_finished:
+            self.close()
+
+    def flush_partial(self) -> None:
+        """Write the answers before the first that is missing, too."""
+        self._partial_is_due = False
+        session = self.session
+        if session.has_held_replies and not session.writing_stopped and not session.is_broken:
+            data = session.data_to_send(partial=True)
+            if data:
+                self._metrics.bytes_out += len(data)
+                self.transport.write(data)
+
+    def _resume(self) -> None:
+        try:
+            self.session.resume(self._hub.loop.time())
+        except Exception as error:
+            self._end_because_of(error)
+            return
+        self.flush()
+
+    # -- the end
+
+    def close(self) -> None:
+        """Close when everything written has left."""
+        if self._closing:
+            return
+        self._closing = True
+        if self.session.is_broken:
+            self.transport.abort()
+            return
+        self.session.stop_reading()
+        self._cut_at = self._hub.loop.time() + self._hub.settings.stall_timeout
+        if self._is_tls or self._client_has_ended:
+            self.transport.close()
+        else:
+            self.transport.write_eof()
+            self._hub.loop.call_later(LINGER, self.transport.close)
+
+    def cut(self, limit: str) -> None:
+        """Close at once: a limit has been passed."""
+        self._metrics.closed_by_limit[limit] += 1
+        self._closing = True
+        self.transport.abort()
+
+    def _end_because_of(self, error: Exception) -> None:
+        self._hub.context.surroundings.report_bug(error)
+        self.session.abandon()
+        self.transport.abort()
+
+    def check_time(self, now: float) -> None:
+        """Close if the client is too late with something."""
+        settings, session = self._hub.settings, self.session
+        if self._closing:
+            if now > self._cut_at:
+                self.cut("stall_timeout")
+        elif session.writing_stopped:
+            self._check_stall(now)
+        elif session.login.identity is None:
+            if now - self._made_at > settings.auth_timeout:
+                self._expire("auth_timeout")
+        elif session.owes_nothing and now - max(session.last_request_at, self._made_at) > settings.idle_timeout:
+            self._expire("idle_timeout")
+
+    def _check_stall(self, now: float) -> None:
+        unread = self.transport.get_write_buffer_size()
+        if unread != self._unread_bytes:
+            self._unread_bytes, self._unread_since = unread, now
+        elif now - self._unread_since > self._hub.settings.stall_timeout:
+            log.info("a client has not read its answers for %.0f s: %s", now - self._unread_since, self._peer)
+            self.cut("stall_timeout")
+
+    def _expire(self, limit: str) -> None:
+        self._metrics.closed_by_limit[limit] += 1
+        self.close()
+
+
+class RefusedConnection(asyncio.Protocol):
+    """A client over the limit: it is told so, and closed."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        writer = cast(asyncio.Transport, transport)
+        writer.write(error_line("BUSY", "too many connections", REFUSED_RETRY_MS))
+        writer.close()

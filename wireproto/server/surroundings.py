@@ -1,0 +1,60 @@
+"""What sessions ask of the world: the clock of the wall, fresh ids, the log, and STATS."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import time
+from collections.abc import Mapping
+
+from wireproto import __version__
+from wireproto.core.metrics import Metrics
+from wireproto.server.router import Router
+
+log = logging.getLogger("wireproto.server")
+audit_log = logging.getLogger("wireproto.audit")
+
+
+class ProcessSurroundings:
+    """The surroundings of all sessions of this process (`core.server_session.Surroundings`)."""
+
+    def __init__(self, router: Router, metrics: Metrics) -> None:
+        self._router = router
+        self._metrics = metrics
+        self._started_at = time.monotonic()
+
+    def wall_clock(self) -> float:
+        """Seconds since 1970."""
+        return time.time()
+
+    def new_id(self) -> str:
+        """16 random characters."""
+        return secrets.token_urlsafe(12)
+
+    def describe_node(self, index: int) -> Mapping[str, str]:
+        """Role and state of the node that serves a shard."""
+        return self._router.describe(index)
+
+    def stats(self) -> bytes:
+        """All counters and nodes, as one JSON object."""
+        stats: dict[str, object] = {
+            "version": __version__,
+            "pid": os.getpid(),
+            "uptime_s": round(time.monotonic() - self._started_at, 1),
+            **self._metrics.as_json(),
+            "nodes": self._router.stats(),
+        }
+        return json.dumps(stats).encode("ascii")
+
+    def audit(self, event: str, details: Mapping[str, object]) -> None:
+        """Log who came in and who was refused. The details are names and addresses, never what a client sent."""
+        level = logging.WARNING if event == "refused" else logging.DEBUG
+        audit_log.log(level, "%s %s", event, json.dumps(dict(details)))
+
+    def report_bug(self, error: Exception | str) -> str:
+        """Log what should not have happened, under an id."""
+        problem = secrets.token_hex(4)
+        log.error("%s: %s", problem, error, exc_info=error if isinstance(error, Exception) else None)
+        return problem
