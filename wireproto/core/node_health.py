@@ -1,8 +1,8 @@
 """The states of a connection to a node, as a table. What is not in the table is an error.
 
-    DOWN ──try──> PROBING ──greeted──> UP
-      ^              │                  │
-      └────lost──────┴───────lost───────┘
+DOWN ──try──> PROBING ──greeted──> UP
+  ^              │                  │
+  └────lost──────┴───────lost───────┘
 """
 
 from __future__ import annotations

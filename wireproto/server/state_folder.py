@@ -8,6 +8,7 @@ held for milliseconds, so a start waits for it rather than fail.
 from __future__ import annotations
 
 import base64
+import errno
 import fcntl
 import hashlib
 import hmac
@@ -22,15 +23,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from wireproto.core.tokens import (
+from wireproto.core.api_keys import (
     API_KEY_RANDOM_BYTES,
-    MIN_SIGNING_KEY,
     ApiKeyRecord,
     api_key_problem,
     hash_api_key,
-    is_name,
     make_api_key,
 )
+from wireproto.core.names import is_name
+from wireproto.core.tokens import MIN_SIGNING_KEY
 from wireproto.errors import ConfigurationError
 
 API_KEYS_FILE: Final = "api-keys.json"
@@ -39,6 +40,7 @@ LOCK_FILE: Final = "lock"
 DEFAULT_CLIENT: Final = "default"
 
 _MAX_FILE: Final = 16 * 1024 * 1024
+"""Bytes that are read of a file: room for 80,000 API keys, and an end to a file that has none."""
 _REMEDIES: Final = {
     API_KEYS_FILE: "restore it, or remove it to have a new API key made (the old ones end)",
     SIGNING_KEY_FILE: "restore it, or remove it to have a new key made (clients log in again)",
@@ -63,7 +65,7 @@ def load_state(folder: Path, *, api_key_from_environment: str | None, namespace:
     Raises ConfigurationError.
     """
     try:
-        _open_to_us_alone(folder)
+        _make_private(folder)
         with _locked(folder):
             signing_key, key_id = _signing_key(folder)
             if api_key_from_environment is not None:
@@ -134,8 +136,8 @@ def _signing_key(folder: Path) -> tuple[bytes, str]:
         }
         _write_json(path, stored)
     key_id, encoded = stored.get("key_id"), stored.get("key")
-    if not isinstance(key_id, str) or not is_name(key_id):
-        raise _damaged(path, "key_id is not a name")
+    if not is_name(key_id):
+        raise _damaged(path, "key_id is missing or not a name")
     if not isinstance(encoded, str):
         raise _damaged(path, "key is missing")
     try:
@@ -150,8 +152,8 @@ def _signing_key(folder: Path) -> tuple[bytes, str]:
 # --- The folder and its files -----------------------------------------------------------------------------------------
 
 
-def _open_to_us_alone(folder: Path) -> None:
-    """Make the folder, or refuse one that somebody else owns, reads or writes."""
+def _make_private(folder: Path) -> None:
+    """Make the folder, or refuse one that somebody else owns, reads or writes. It may be a link to such a folder."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         folder.mkdir(mode=0o700)
@@ -185,19 +187,9 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def _read_json(path: Path) -> dict[str, Any] | None:
     """The object in the file, or None if there is no file."""
-    try:
-        # O_NONBLOCK: a named pipe in the file's place must not hold up the start.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
+    content = _read_private(path)
+    if content is None:
         return None
-    except OSError as error:
-        raise _damaged(path, error.strerror or "it cannot be opened") from None
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise _damaged(path, "it is not a file")
-        _check_private(f"state file {path}", status, f"run: chmod 600 {path}")
-        content = file.read(_MAX_FILE)
     try:
         value = json.loads(content)
     except (ValueError, RecursionError):
@@ -205,6 +197,27 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     if not isinstance(value, dict):
         raise _damaged(path, "it is not a JSON object")
     return value
+
+
+def _read_private(path: Path) -> bytes | None:
+    """The bytes of the file, or None if there is no file. A link is refused: what it leads to may be anybody's."""
+    try:
+        # O_NONBLOCK: a named pipe in the file's place must not hold up the start.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        reason = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror or "it cannot be opened"
+        raise _damaged(path, reason) from None
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise _damaged(path, "it is not a file")
+        _check_private(f"state file {path}", status, f"run: chmod 600 {path}")
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(_MAX_FILE)
+    finally:
+        os.close(descriptor)
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

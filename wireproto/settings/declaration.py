@@ -1,0 +1,213 @@
+"""Every setting, declared once: a field of `Settings`.
+
+Its flag, its environment variable, its TOML key, its line in --help, its checks and its row in the documentation's
+table are derived from the field.
+"""
+
+# ruff: noqa: RUF009 - the defaults that `_setting` makes are immutable
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final
+
+from wireproto.core.tokens import MAX_LIFETIME
+from wireproto.errors import ConfigurationError
+from wireproto.settings.kinds import (
+    API_KEY,
+    DAY,
+    GIB,
+    HOST,
+    HOUR,
+    KIB,
+    MIB,
+    NAME,
+    NODES,
+    PATH,
+    PROGRAM,
+    REDIS_MEMORY,
+    Kind,
+    choice,
+    duration,
+    integer,
+    is_loopback,
+    size,
+    whole_seconds,
+)
+from wireproto.settings.nodes import NodeAddress
+
+PREFIX: Final = "WIREPROTO_"
+CONFIG_VARIABLE: Final = PREFIX + "CONFIG"
+
+_EVICTION: Final = choice(
+    *("allkeys-lfu", "allkeys-lru", "allkeys-random"),
+    *("volatile-lfu", "volatile-lru", "volatile-random", "volatile-ttl", "noeviction"),
+)
+
+# The groups of --help. Settings of STARTED contradict nodes that run already.
+_LISTEN, _TLS, _NODES, STARTED = "Listening", "TLS", "Nodes", "Nodes that are started here"
+_CLIENTS, _TIMES, _LIMITS, _OTHER = "Clients", "Timeouts", "Limits", "State and log"
+
+
+class SettingError(ConfigurationError):
+    """A setting's value cannot work: `name` is the setting, `reason` says why."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"setting {name}: {reason}")
+        self.name = name
+        self.reason = reason
+
+
+def _setting(default: Any, kind: Kind, group: str, meaning: str) -> Any:
+    """A field of `Settings`. An API key is not shown; a node hides its URL by itself."""
+    return field(default=default, repr=kind is not API_KEY, metadata={"declared": (kind, group, meaning)})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that can be chosen about a server. A value that cannot work raises SettingError."""
+
+    host: str = _setting("127.0.0.1", HOST, _LISTEN, "address to listen on")
+    port: int = _setting(7379, integer(0, 65535), _LISTEN, "TLS port; 0 picks a free one")
+    plain_port: int | None = _setting(
+        None, integer(0, 65535), _LISTEN, "port without TLS, on a loopback address only; 0 picks a free one"
+    )
+
+    cert: Path | None = _setting(None, PATH, _TLS, "certificate chain (PEM); without it one is made for development")
+    key: Path | None = _setting(None, PATH, _TLS, "private key of the certificate (PEM)")
+    tls_minimum: str = _setting("TLSv1.3", choice("TLSv1.3", "TLSv1.2"), _TLS, "oldest TLS version to accept")
+    certs_folder: Path = _setting(Path("certs"), PATH, _TLS, "folder of the development certificates")
+
+    nodes: tuple[NodeAddress, ...] = _setting(
+        (), NODES, _NODES, "a Redis node that runs already; once per node, or with commas; without it nodes are started"
+    )
+    pool_size: int = _setting(1, integer(1, 64), _NODES, "connections to each node")
+    ring_seed: int = _setting(0, integer(0, 2**32 - 1), _NODES, "seed of the ring's hash; another seed moves the keys")
+
+    shards: int = _setting(4, integer(1, 1024), STARTED, "Redis nodes to start")
+    replicas: int = _setting(0, integer(0, 8), STARTED, "replicas to start for each shard")
+    redis_server: str | None = _setting(
+        None, PROGRAM, STARTED, "Redis-compatible program to start; without it the bundled one"
+    )
+    node_memory: str = _setting("256mb", REDIS_MEMORY, STARTED, "memory of each node, in Redis's own units")
+    eviction: str = _setting("allkeys-lfu", _EVICTION, STARTED, "what a full node evicts")
+
+    namespace: str = _setting("default", NAME, _CLIENTS, "namespace of the API key that is made or set")
+    api_key: str | None = _setting(None, API_KEY, _CLIENTS, "the API key to accept, in place of the stored ones")
+    token_lifetime: int = _setting(900, whole_seconds(1, MAX_LIFETIME), _CLIENTS, "how long a token is valid")
+
+    handshake_timeout: float = _setting(5.0, duration(0.01, HOUR), _TIMES, "from accept to the end of the handshake")
+    auth_timeout: float = _setting(10.0, duration(0.01, HOUR), _TIMES, "from the handshake to AUTH")
+    idle_timeout: float = _setting(600.0, duration(0.01, DAY), _TIMES, "a connection without requests is closed")
+    stall_timeout: float = _setting(30.0, duration(0.01, DAY), _TIMES, "a client that reads no replies is closed")
+    node_timeout: float = _setting(1.0, duration(0.001, HOUR), _TIMES, "for a node's answer")
+    node_connect_timeout: float = _setting(1.0, duration(0.001, HOUR), _TIMES, "to connect to a node")
+    drain_timeout: float = _setting(8.0, duration(0, HOUR), _TIMES, "for open requests when the server stops")
+
+    max_connections: int = _setting(10_000, integer(1, 1_000_000), _LIMITS, "connections at once")
+    max_key: int = _setting(1024, size(1, 1024), _LIMITS, "bytes of a key")
+    max_value: int = _setting(MIB, size(1, 64 * MIB), _LIMITS, "bytes of a value")
+    max_frame_overhead: int = _setting(512, size(64, 64 * KIB), _LIMITS, "bytes of a frame outside its arguments")
+    max_frame_before_auth: int = _setting(8 * KIB, size(KIB, MIB), _LIMITS, "bytes of a frame before AUTH")
+    max_in_flight: int = _setting(4096, integer(1, 1_000_000), _LIMITS, "requests in flight on one connection")
+    max_in_flight_bytes: int = _setting(8 * MIB, size(KIB, GIB), _LIMITS, "their bytes")
+    max_unread_bytes: int = _setting(8 * MIB, size(KIB, GIB), _LIMITS, "bytes of replies that a client has not read")
+    max_node_queue: int = _setting(65_536, integer(1, 10_000_000), _LIMITS, "requests waiting for one node")
+    max_node_queue_bytes: int = _setting(64 * MIB, size(KIB, 16 * GIB), _LIMITS, "their bytes")
+
+    state_folder: Path = _setting(
+        Path(".wireproto"), PATH, _OTHER, "folder of the API keys' hashes and the signing key"
+    )
+    log_level: str = _setting("info", choice("debug", "info", "warning", "error"), _OTHER, "how much to log")
+
+    def __post_init__(self) -> None:
+        for setting in SETTINGS:
+            setting.check(getattr(self, setting.name))
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """Refuse values that are right alone and wrong together."""
+        if self.cert is None and self.key is not None:
+            raise SettingError("key", "needs the setting cert too")
+        if self.key is None and self.cert is not None:
+            raise SettingError("cert", "needs the setting key too")
+        if self.plain_port is not None and not is_loopback(self.host):
+            raise SettingError(
+                "plain_port",
+                f"refused, because host {self.host!r} is not a loopback address and API keys would travel in the clear",
+            )
+        if self.plain_port and self.plain_port == self.port:
+            raise SettingError("plain_port", "must differ from port")
+        if self.max_node_queue_bytes < self.max_value + self.max_key + self.max_frame_overhead:
+            raise SettingError("max_node_queue_bytes", "must have room for one request of max_value")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting, under every name that it has."""
+
+    name: str
+    default: Any
+    kind: Kind
+    group: str
+    meaning: str
+
+    @property
+    def flag(self) -> str | None:
+        """Its flag: `--max-key`. Only nodes are named one by one; the API key has none."""
+        if self.kind is API_KEY:
+            return None
+        return "--node" if self.kind is NODES else "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """Its environment variable: `WIREPROTO_MAX_KEY`."""
+        return PREFIX + self.name.upper()
+
+    @property
+    def toml_key(self) -> str | None:
+        """Its key in the TOML file: `max_key`. The API key has none."""
+        return None if self.kind is API_KEY else self.name
+
+    @property
+    def optional(self) -> bool:
+        """Whether it may be left out altogether."""
+        return self.default is None
+
+    @property
+    def shown_default(self) -> str:
+        """Its default, as a person would write it."""
+        return "none" if self.default is None and not self.kind.secret else self.kind.show(self.default)
+
+    def check(self, value: Any) -> None:
+        """Raise SettingError if `value` cannot be its value."""
+        if value is None and self.optional:
+            return
+        try:
+            self.kind.check(value)
+        except ValueError as error:
+            raise SettingError(self.name, f"{self.quoted(value)} {error}") from None
+
+    def quoted(self, value: object) -> str:
+        """How an error speaks of a value: a secret is not quoted, and nothing at length."""
+        if self.kind.secret:
+            return "the value"
+        shown = repr(value)
+        return shown if len(shown) <= 80 else f"{shown[:80]}..."
+
+
+SETTINGS: Final[tuple[Setting, ...]] = tuple(
+    Setting(item.name, item.default, *item.metadata["declared"]) for item in fields(Settings)
+)
+
+
+def settings_table() -> str:
+    """The settings as a Markdown table."""
+    lines = ["| flag | environment variable | TOML key | default | meaning |", "|---|---|---|---|---|"]
+    lines.append(f"| `--config FILE` | `{CONFIG_VARIABLE}` | | none | TOML file to read settings from |")
+    for setting in SETTINGS:
+        flag = f"`{setting.flag} {setting.kind.metavar}`" if setting.flag else "(never on a command line)"
+        key = f"`{setting.toml_key}`" if setting.toml_key else "(never in a file)"
+        lines.append(f"| {flag} | `{setting.variable}` | {key} | {setting.shown_default} | {setting.meaning} |")
+    return "\n".join(lines) + "\n"
