@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Final
 
 from wireproto.core.tokens import Identity, TokenAuthority
@@ -40,14 +41,10 @@ class Login:
             self.wrong_credentials += 1
             raise
         self.identity = identity
-        time_left = max(0, int(identity.expires_at - now))
+        time_left = max(0, ceil(identity.expires_at - now))
         if token:
             return b"OK %b ttl=%d\n" % (encode_argument(token.encode("ascii")), time_left)
         return b"OK ttl=%d\n" % time_left
-
-    def has_expired(self, now: float) -> bool:
-        """Whether the token of an authenticated connection has run out."""
-        return self.identity is not None and now >= self.identity.expires_at
 
     @property
     def is_barred(self) -> bool:

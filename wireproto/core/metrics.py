@@ -21,13 +21,23 @@ class Metrics:
     """Connections that were closed for passing a limit, by its name."""
     bytes_in: int = 0
     bytes_out: int = 0
+    hits: int = 0
+    misses: int = 0
+    stored: int = 0
+    """The common outcomes, counted apart from `outcomes`: READ OK, READ MISS and WRITE OK."""
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Answers by verb and outcome: OK, MISS, CONFLICT or an error's code. Verb `-` where none could be told."""
 
+    def all_outcomes(self) -> Counter[tuple[str, str]]:
+        """Answers by verb and outcome, with the common ones."""
+        common = {("READ", "OK"): self.hits, ("READ", "MISS"): self.misses, ("WRITE", "OK"): self.stored}
+        return self.outcomes + Counter(common)
+
     def as_json(self) -> dict[str, object]:
         """The counters in the shape of STATS."""
+        all_outcomes = self.all_outcomes()
         requests: dict[str, dict[str, int]] = {}
-        for (verb, outcome), count in sorted(self.outcomes.items()):
+        for (verb, outcome), count in sorted(all_outcomes.items()):
             requests.setdefault(verb, {})[outcome] = count
         return {
             "connections": {
@@ -39,8 +49,8 @@ class Metrics:
                 "closed_by_limit": dict(sorted(self.closed_by_limit.items())),
             },
             "requests": requests,
-            "hits": self.outcomes["READ", "OK"],
-            "misses": self.outcomes["READ", "MISS"],
+            "hits": all_outcomes["READ", "OK"],
+            "misses": all_outcomes["READ", "MISS"],
             "bytes_in": self.bytes_in,
             "bytes_out": self.bytes_out,
         }

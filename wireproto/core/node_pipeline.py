@@ -46,7 +46,10 @@ Entry = tuple[int, int, bytes]
 
 
 class Batch:
-    """The untagged requests of one read of a client: `replies` has a place for each, `missing` counts the empty ones."""
+    """The untagged requests of one read of a client.
+
+    `replies` has a place for each, and `missing` counts the places that are still empty.
+    """
 
     __slots__ = ("missing", "replies", "sent")
 
@@ -103,6 +106,7 @@ class NodePipeline:
     """
 
     __slots__ = (
+        "_has_deadlines",
         "_reader",
         "_received",
         "_wake",
@@ -138,6 +142,7 @@ class NodePipeline:
         self.queued_bytes = 0
         self.round_trip = 0.0
         """Smoothed time from sent to answered, in seconds."""
+        self._has_deadlines = False
         self._reader = _new_reader()
         self._received = 0
 
@@ -159,6 +164,8 @@ class NodePipeline:
                 self._wake()
             self.waiting.append(bundle)
             self.waiting_requests += count
+            if bundle.deadline:
+                self._has_deadlines = True
             self.queued_bytes += bundle.cost
 
     def data_to_send(self, now: float) -> list[bytes]:
@@ -166,13 +173,15 @@ class NodePipeline:
         pieces: list[bytes] = []
         if self.stopped:
             return pieces
-        self.give_up_late(now)
+        if self._has_deadlines:
+            self.give_up_late(now)
+            self._has_deadlines = False
         for bundle in self.waiting:
             bundle.sent_at = now
             pieces += bundle.commands
             bundle.commands = []
-            self.in_flight.append(bundle)
-            self.in_flight_requests += len(bundle.entries)
+        self.in_flight += self.waiting
+        self.in_flight_requests += self.waiting_requests
         self.waiting.clear()
         self.waiting_requests = 0
         if pieces:

@@ -96,7 +96,8 @@ class SessionContext:
 class ServerSession:
     """One client's conversation. Times are seconds of a monotonic clock.
 
-    `pipelines` are the nodes in the order of the ring's names. `on_output` is called when a node has answered.
+    `pipelines` are the nodes in the order of the ring's names. `on_output` is called when there may be something to
+    send, and when reading is to stop or to go on.
     """
 
     def __init__(
@@ -116,7 +117,10 @@ class ServerSession:
         self._parser = RequestParser(context.limits)
         self._commands = namespace_commands("-")
         self._answers = Answers(context.limits, context.metrics, on_output, context.surroundings.report_bug)
+        self._on_output = on_output
         self._bundles: list[Bundle | None] = [None] * len(pipelines)
+        self._owners: list[int] = []
+        """Where in `_bundles` there is one."""
         self._chunks: list[bytes] = []
         self._held = 0
         self._need = 0
@@ -124,6 +128,8 @@ class ServerSession:
         self._input_ended = False
         self._weight = 0
         self._now = 0.0
+        self._expires_at = 0.0
+        """When the token runs out, by the monotonic clock: a wall clock that is set does not end a live connection."""
 
     # -- what the shell asks
 
@@ -138,7 +144,7 @@ class ServerSession:
         return (
             self._blocked
             and not self.writing_stopped
-            and self._answers.in_flight <= self._window() // 2
+            and self._answers.in_flight <= self._answers.window // 2
             and self._answers.in_flight_bytes <= self._limits.max_in_flight_bytes // 2
             and self._answers.unsent < UNSENT_OF_A_TURN
         )
@@ -218,33 +224,34 @@ class ServerSession:
         self._held = self._need = 0
         return data
 
-    def _window(self) -> int:
-        """How many requests may be in flight: fewer, the larger the replies that this client has been getting."""
-        return min(self._limits.max_in_flight, max(4, self._limits.max_in_flight_bytes // self._answers.expected_size))
-
-    def _is_full(self) -> bool:
-        return (
+    def _room(self) -> int:
+        """How many more requests may be taken now; 0 or less for none."""
+        answers = self._answers
+        if (
             self.writing_stopped
-            or self._answers.in_flight >= self._window()
-            or self._answers.in_flight_bytes >= self._limits.max_in_flight_bytes
-            or self._answers.unsent >= UNSENT_OF_A_TURN
+            or answers.in_flight_bytes >= self._limits.max_in_flight_bytes
+            or answers.unsent >= UNSENT_OF_A_TURN
             or self._weight >= WEIGHT_OF_A_TURN
-        )
+        ):
+            return 0
+        return answers.window - answers.in_flight
 
     def _read_requests(self, data: bytes) -> None:
         """Parse what may be parsed, send it on its way, and keep the rest."""
         position, end = 0, len(data)
         self._weight = 0
         self._blocked = False
-        self._check_expiry()
+        if self.state is SessionState.READY and self._now >= self._expires_at:
+            self.state = SessionState.FRESH
         parser = self._parser
         while position < end and self.state is not SessionState.CLOSED:
-            if self._is_full():
+            room = self._room()
+            if room <= 0:
                 self._blocked = True
                 break
             if self.state is SessionState.READY and not parser.in_frame:
-                position = self._take_plain(data, position)
-                if position == end or self._is_full():
+                position = self._take_plain(data, position, room)
+                if position == end or self._room() <= 0:
                     continue
             frame, position = parser.read(data, position)
             if frame is None:
@@ -255,6 +262,8 @@ class ServerSession:
         if self.state is SessionState.CLOSED or (self._input_ended and not self._blocked):
             self.stop_reading()
         self._dispatch()
+        if self._blocked:
+            self._on_output()
 
     def _keep(self, rest: bytes) -> None:
         """Hold what was not parsed: the tail of an incomplete frame, or everything behind a limit."""
@@ -262,15 +271,16 @@ class ServerSession:
         self._held = len(rest)
         self._need = 0 if self._blocked else self._parser.need
 
-    def _take_plain(self, data: bytes, position: int) -> int:
-        """The hot loop: plain requests from `position` on, into bundles. The position of the first other frame."""
+    def _take_plain(self, data: bytes, position: int, room: int) -> int:
+        """The hot loop: at most `room` plain requests from `position` on, into bundles. The position behind them."""
         plain, match = self._commands.plain, _PLAIN.match
         ring, table, seed = self._ring, self._ring.table, self._ring.seed
-        bundles, batch, now = self._bundles, self._answers.batch, self._now
+        answers, bundles, now = self._answers, self._bundles, self._now
+        batch = answers.batch
         max_key, max_value = self._limits.max_key, self._limits.max_value
         place = first_place = len(batch.replies)
-        room = first_room = self._window() - self._answers.in_flight
-        byte_room = first_byte_room = self._limits.max_in_flight_bytes - self._answers.in_flight_bytes
+        first_room = room
+        byte_room = first_byte_room = self._limits.max_in_flight_bytes - answers.in_flight_bytes
         while room > 0 and byte_room > 0:
             found = match(data, position)
             if found is None:
@@ -300,7 +310,8 @@ class ServerSession:
             owner = ring.index(key) if BRACE in key else table[mmh3_32_uintdigest(key, seed) >> SHIFT]
             bundle = bundles[owner]
             if bundle is None:
-                bundle = bundles[owner] = Bundle(self._answers, batch, now)
+                bundle = bundles[owner] = Bundle(answers, batch, now)
+                self._owners.append(owner)
             bundle.commands.append(command)
             bundle.cost += cost
             if tag is None:
@@ -311,23 +322,26 @@ class ServerSession:
             room -= 1
             position = next_position
         untagged = place - first_place
-        batch.replies += [None] * untagged
-        batch.missing += untagged
-        self._answers.in_flight += first_room - room
-        self._answers.in_flight_bytes += first_byte_room - byte_room
+        if untagged:
+            batch.replies += [None] * untagged
+            batch.missing += untagged
+        answers.in_flight += first_room - room
+        answers.in_flight_bytes += first_byte_room - byte_room
         self.last_request_at = now
         return position
 
     def _dispatch(self) -> None:
         """Hand the bundles of this read to their nodes."""
         self._answers.end_of_read()
-        for owner, bundle in enumerate(self._bundles):
-            if bundle is not None:
-                self._submit(owner, bundle)
+        owners, self._owners = self._owners, []
+        for owner in owners:
+            self._submit(owner)
 
-    def _submit(self, owner: int, bundle: Bundle) -> None:
-        self._bundles[owner] = None
-        self._pipelines[owner].submit(bundle)
+    def _submit(self, owner: int) -> None:
+        bundle = self._bundles[owner]
+        if bundle is not None:
+            self._bundles[owner] = None
+            self._pipelines[owner].submit(bundle)
 
     # -- any frame
 
@@ -382,14 +396,14 @@ class ServerSession:
     def _send_to_node(self, frame: Frame, verb: Verb) -> None:
         kind, command = self._commands.command(verb, frame.arguments, frame.options)
         owner = self._ring.index(frame.arguments[0])
-        bundle = self._bundles[owner]
         deadline = frame.options.get("deadline")
-        if deadline and bundle is not None:
+        if deadline:
             # A deadline is a bundle's, so this request travels alone, behind what came before it.
-            self._submit(owner, bundle)
-            bundle = None
+            self._submit(owner)
+        bundle = self._bundles[owner]
         if bundle is None:
             bundle = self._bundles[owner] = Bundle(self._answers, self._answers.batch, self._now)
+            self._owners.append(owner)
         if "trace" in frame.options:
             bundle.traced = bundle.traced or set()
             bundle.traced.add(len(bundle.entries))
@@ -401,7 +415,7 @@ class ServerSession:
         self._answers.in_flight_bytes += cost
         if deadline:
             bundle.deadline = self._now + deadline / 1000
-            self._submit(owner, bundle)
+            self._submit(owner)
 
     def _where(self, key: bytes) -> bytes:
         index = self._ring.index(key)
@@ -412,10 +426,6 @@ class ServerSession:
 
     # -- who it is
 
-    def _check_expiry(self) -> None:
-        if self.state is SessionState.READY and self.login.has_expired(self._context.surroundings.wall_clock()):
-            self.state = SessionState.FRESH
-
     def _not_authenticated(self) -> bytes:
         if self.login.identity is not None:
             return error_line("EXPIRED", "the token of this connection has run out; AUTH again")
@@ -423,8 +433,9 @@ class ServerSession:
 
     def _authenticate(self, credential: bytes) -> bytes:
         world = self._context.surroundings
+        wall_clock = world.wall_clock()
         try:
-            line = self.login.authenticate(credential, world.wall_clock(), world.new_id())
+            line = self.login.authenticate(credential, wall_clock, world.new_id())
         except (AuthError, ExpiredError) as error:
             world.audit("refused", {"peer": self._peer, "reason": getattr(error, "reason", str(error))})
             if self.login.is_barred:
@@ -434,6 +445,7 @@ class ServerSession:
         identity = self.login.identity
         assert identity is not None
         self.state = SessionState.READY
+        self._expires_at = self._now + identity.accepted_until - wall_clock
         self._parser.trusted = True
         self._commands = namespace_commands(identity.namespace)
         world.audit("authenticated", {"peer": self._peer, "client": identity.client, "namespace": identity.namespace})

@@ -8,7 +8,7 @@ import logging
 import shlex
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Final
@@ -66,7 +66,7 @@ async def serve(settings: Settings, announce: Callable[[str], None], shutdown: a
             announce(f"ready in {time.monotonic() - started:.2f} s")
             await shutdown.wait()
             log.info("draining")
-        await hub.drain(CLOSING_LINGER, hub.loop.time() + settings.drain_timeout)
+        await hub.drain(CLOSING_LINGER, time.monotonic() + settings.drain_timeout)
 
 
 def certificate_files(settings: Settings) -> CertificateFiles:
@@ -116,7 +116,7 @@ async def _shards(settings: Settings) -> AsyncIterator[list[Shard]]:
 
 
 @asynccontextmanager
-async def _running(lives: list[asyncio.coroutines.Coroutine], shutdown: asyncio.Event) -> AsyncIterator[None]:
+async def _running(lives: list[Coroutine[None, None, None]], shutdown: asyncio.Event) -> AsyncIterator[None]:
     """Run coroutines in the background. One that ends by an error is a bug: the server then shuts down."""
 
     def ended(task: asyncio.Task[None]) -> None:

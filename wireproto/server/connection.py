@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from time import monotonic
 from typing import Final, cast
 
 from wireproto.core.commands import error_line
@@ -64,7 +65,7 @@ class ConnectionHub:
         """Close connections that are too late with something, until cancelled."""
         while True:
             await asyncio.sleep(SWEEP)
-            now = self.loop.time()
+            now = monotonic()
             for connection in list(self.open):
                 connection.check_time(now)
 
@@ -72,12 +73,12 @@ class ConnectionHub:
         """Take nothing new, answer what is in flight, and close every connection.
 
         `linger` is how many seconds a connection stays open to answer CLOSING to what is on its way already, and
-        `deadline` the time of the loop at which what is still open is cut.
+        `deadline` the monotonic time at which what is still open is cut.
         """
         for connection in list(self.open):
             connection.session.drain()
-        lingers_until = self.loop.time() + linger
-        while self.open and (now := self.loop.time()) < deadline:
+        lingers_until = monotonic() + linger
+        while self.open and (now := monotonic()) < deadline:
             for connection in list(self.open):
                 if now >= lingers_until and connection.session.owes_nothing:
                     connection.close()
@@ -112,7 +113,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
         hub = self._hub
-        self._made_at = hub.loop.time()
+        self._made_at = monotonic()
         self.session = ServerSession(hub.context, hub.router.pipelines_for_client(), self._on_output, self._peer)
         hub.open.add(self)
         self._metrics.open += 1
@@ -123,11 +124,9 @@ class ClientConnection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         self._metrics.bytes_in += nbytes
         try:
-            self.session.receive(bytes(RECEIVE_BUFFER[:nbytes]), self._hub.loop.time())
+            self.session.receive(bytes(RECEIVE_BUFFER[:nbytes]), monotonic())
         except Exception as error:
             self._end_because_of(error)
-            return
-        self.flush()
 
     def eof_received(self) -> bool:
         self._client_has_ended = True
@@ -138,7 +137,7 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         self.session.writing_stopped = True
-        self._unread_since = self._hub.loop.time()
+        self._unread_since = monotonic()
         self._unread_bytes = 0
 
     def resume_writing(self) -> None:
@@ -193,7 +192,7 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def _resume(self) -> None:
         try:
-            self.session.resume(self._hub.loop.time())
+            self.session.resume(monotonic())
         except Exception as error:
             self._end_because_of(error)
             return
@@ -210,7 +209,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             self.transport.abort()
             return
         self.session.stop_reading()
-        self._cut_at = self._hub.loop.time() + self._hub.settings.stall_timeout
+        self._cut_at = monotonic() + self._hub.settings.stall_timeout
         if self._is_tls or self._client_has_ended:
             self.transport.close()
         else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from time import monotonic
 from typing import Final, cast
 
 import hiredis
@@ -97,7 +98,7 @@ class NodeConnection:
 
     def flush(self) -> None:
         """Send what waits, in one write."""
-        pieces = self.pipeline.data_to_send(self._loop.time())
+        pieces = self.pipeline.data_to_send(monotonic())
         if pieces and self._link is not None:
             self._link.transport.write(b"\r\n".join(pieces))
 
@@ -121,7 +122,7 @@ class NodeConnection:
         if link is not self._link:
             return
         try:
-            self.pipeline.receive(data, self._loop.time())
+            self.pipeline.receive(data, monotonic())
         except NodeProtocolError as error:
             log.error("%s", error)
             self._drop(link)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Final
 
 from wireproto.core.node_health import NodeState
@@ -65,10 +66,9 @@ class Router:
                 await connection.first_attempt_over.wait()
 
     async def _watch_time(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(TICK)
-            now = loop.time()
+            now = monotonic()
             for pool in self._pools:
                 for connection in pool:
                     connection.check_time(now)
