@@ -1,16 +1,31 @@
-"""The protocol, the ring and the sessions: bytes in, decisions and bytes out.
+"""The protocol, the ring and the conversations: bytes in, decisions and bytes out.
 
-Nothing here touches a socket, a clock or dice; time, nonces and transports are arguments. It may import
+Nothing here touches a socket, a clock or dice; time, random bytes and transports are arguments. It may import
 `wireproto.errors`, its own lower parts and pure libraries. Read it in the order in which a request flows:
 
-    wire              the grammar's words, shared by both directions
-    request_wire      a request: encoded by clients, parsed by the server
+  Words and limits, for both sides
+    names             what may name a client, a namespace or a node
+    wire              the grammar's constants
     verbs             what each verb takes
-    server_session    one client's conversation: admit, order, limits
+    limits            what one connection may ask for
+  The server's side of a request
+    server_session    one client's conversation: read, admit, send on
+    request_wire      a request, read
+    login             whom a connection speaks for
+    api_keys          API keys: made, hashed, known again
+    tokens            bearer tokens: issued, verified
     ring              which node owns a key
-    commands          verb <-> Redis command, reply <-> status
+    commands          verb <-> Redis command, reply <-> line
     stored_values     how a value looks on a node
+    node_health       the states of a node's connection
     node_pipeline     one node's conversation: submit, send, match replies
-    reply_wire        a reply: encoded by the server, parsed by clients
-    client_session    the client's side of the conversation
+    answers           what a client is owed, in its order
+    metrics           what is counted
+  The client's side of it
+    calls             each verb as a call: its request, and what its reply means
+    call_plan         calls that are sent together, and sent again where that is harmless
+    retry             what may be sent again, and when
+    request_encoding  a request, written
+    client_session    the conversation with one server: log in, renew, match replies
+    reply_wire        a reply, read
 """

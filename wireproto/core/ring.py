@@ -111,11 +111,8 @@ def hashed_part(key: bytes) -> bytes:
     The tag is what stands between the first `{` and the first `}` after it, unless that is empty (the rule of Redis
     Cluster). Keys with the same tag have the same owner.
     """
-    start = key.find(b"{") + 1
-    if not start:
-        return key
-    end = key.find(b"}", start)
-    return key[start:end] if end > start else key
+    tag, close, _ = key.partition(b"{")[2].partition(b"}")
+    return tag if tag and close else key
 
 
 def check_seed(seed: int) -> None:
