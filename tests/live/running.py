@@ -147,6 +147,18 @@ class RawClient:
         line, _, self.held = self.held.partition(b"\n")
         return line
 
+    def reply(self) -> bytes:
+        """One reply without its LF, also when its value holds some."""
+        head = self.exactly(3)
+        if head != b"OK ":
+            return head.removesuffix(b"\n") if head.endswith(b"\n") else head + self.line()
+        while not head.endswith((b":", b"\n")):
+            head += self.exactly(1)
+        length = head[3:-1]
+        if not length.isdigit():
+            return head.removesuffix(b"\n")
+        return head + self.exactly(int(length)) + self.line()
+
     def exactly(self, count: int) -> bytes:
         """So many bytes, or fewer at the end of the connection."""
         while len(self.held) < count and self._more():
