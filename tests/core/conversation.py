@@ -13,7 +13,8 @@ from wireproto.core.metrics import Metrics
 from wireproto.core.node_health import NodeEvent
 from wireproto.core.node_pipeline import NodePipeline
 from wireproto.core.ring import HashRing
-from wireproto.core.server_session import ServerSession, SessionContext, SessionState
+from wireproto.core.server_session import ServerSession, SessionState
+from wireproto.core.session_context import SessionContext
 from wireproto.core.tokens import TokenAuthority
 
 API_KEY = b"a-key-of-the-tests"

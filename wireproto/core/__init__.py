@@ -10,10 +10,12 @@ Nothing here touches a socket, a clock or dice; time, random bytes and transport
     limits            what one connection may ask for
   The server's side of a request
     server_session    one client's conversation: read, admit, send on
+    session_context   what sessions share, and what they ask of the world
     request_wire      a request, read
     login             whom a connection speaks for
     api_keys          API keys: made, hashed, known again
     tokens            bearer tokens: issued, verified
+    dispatch          from requests to bundles, one per node
     ring              which node owns a key
     commands          verb <-> Redis command, reply <-> line
     stored_values     how a value looks on a node

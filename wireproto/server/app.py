@@ -16,7 +16,7 @@ from typing import Final
 from wireproto import __version__
 from wireproto.core.limits import Limits
 from wireproto.core.metrics import Metrics
-from wireproto.core.server_session import SessionContext
+from wireproto.core.session_context import SessionContext
 from wireproto.core.tokens import TokenAuthority
 from wireproto.server.certificates import CertificateFiles, ensure_development_certificates, server_context
 from wireproto.server.connection import ConnectionHub

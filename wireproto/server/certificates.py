@@ -1,8 +1,8 @@
 """Certificates: the user's own, or a development authority and a server certificate made by it.
 
 The authority stays for years, so that clients that trust it need not be touched; the server's certificate is
-short-lived, and made anew at a start when a third of its life or less is left. ECDSA P-256, at most 89 days: what Mozilla's "modern"
-profile asks for (https://wiki.mozilla.org/Security/Server_Side_TLS).
+short-lived, and made anew at a start when a third of its life or less is left. ECDSA P-256, at most 89 days: what
+Mozilla's "modern" profile asks for (https://wiki.mozilla.org/Security/Server_Side_TLS).
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ from time import monotonic
 from typing import Final, cast
 
 from wireproto.core.commands import error_line
-from wireproto.core.server_session import ServerSession, SessionContext
+from wireproto.core.server_session import ServerSession
+from wireproto.core.session_context import SessionContext
 from wireproto.server.receive_buffer import RECEIVE_BUFFER
 from wireproto.server.router import Router
 from wireproto.settings import Settings

@@ -18,7 +18,7 @@ audit_log = logging.getLogger("wireproto.audit")
 
 
 class ProcessSurroundings:
-    """The surroundings of all sessions of this process (`core.server_session.Surroundings`)."""
+    """The surroundings of all sessions of this process (`core.session_context.Surroundings`)."""
 
     def __init__(self, router: Router, metrics: Metrics) -> None:
         self._router = router

@@ -1,0 +1,45 @@
+"""What the sessions of a process share, and what they ask of the world."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from wireproto.core.limits import Limits
+from wireproto.core.metrics import Metrics
+from wireproto.core.ring import HashRing
+from wireproto.core.tokens import TokenAuthority
+
+
+class Surroundings(Protocol):
+    """What a session asks of the world; the shell provides it."""
+
+    def wall_clock(self) -> float:
+        """Seconds since 1970, for tokens only."""
+
+    def new_id(self) -> str:
+        """A fresh random identifier."""
+
+    def describe_node(self, index: int) -> Mapping[str, str]:
+        """Role, state and the like of the node that serves a shard, as option values."""
+
+    def stats(self) -> bytes:
+        """The answer to STATS, as JSON."""
+
+    def audit(self, event: str, details: Mapping[str, object]) -> None:
+        """Write down who came in and who was refused."""
+
+    def report_bug(self, error: Exception | str) -> str:
+        """Log what should not have happened; the id that it is logged under."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionContext:
+    """What all sessions of a process share."""
+
+    limits: Limits
+    ring: HashRing
+    authority: TokenAuthority
+    metrics: Metrics
+    surroundings: Surroundings
