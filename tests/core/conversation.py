@@ -88,8 +88,11 @@ class DictionaryNode:
         if (b"NX" in options and key in self.values) or (b"XX" in options and key not in self.values):
             return b"$-1\r\n"
         self.values[key] = value
-        if b"PX" in options:
-            self.times[key] = int(options[options.index(b"PX") + 1])
+        words = [option.upper() for option in options]
+        if b"PX" in words:
+            self.times[key] = int(words[words.index(b"PX") + 1])
+        elif b"EX" in words:
+            self.times[key] = int(words[words.index(b"EX") + 1]) * 1000
         elif b"KEEPTTL" not in options:
             self.times.pop(key, None)
         return b"+OK\r\n"

@@ -46,6 +46,14 @@ GOOD = {
     "value that begins with the marker": (b"WRITE 1:k 3:\xff\x00v\nREAD 1:k\n", b"OK\nOK 3:\xff\x00v\n"),
     "hash tag": (b"WRITE 4:{a}b 1:v\nREAD 4:{a}b\n", b"OK\nOK 1:v\n"),
     "ttl": (b"WRITE 1:k 1:v ex=60\nREAD 1:k ttl\nWRITE 1:k 1:w\nREAD 1:k ttl\n", b"OK\nOK 1:v ttl=60000\nOK\nOK 1:w\n"),
+    "ex of nine digits and of ten": (
+        b"WRITE 1:k 1:v ex=999999999\nREAD 1:k ttl\nWRITE 1:k 1:w ex=1000000000\nREAD 1:k ttl\n",
+        b"OK\nOK 1:v ttl=999999999000\nOK\nOK 1:w ttl=1000000000000\n",
+    ),
+    "value that begins with the marker, with a time": (
+        b"WRITE 1:k 2:\xff\xff ex=1\nREAD 1:k\n",
+        b"OK\nOK 2:\xff\xff\n",
+    ),
     "ttl of a miss": (b"READ 1:k ttl\n", b"MISS\n"),
     "px and touch": (
         b"WRITE 1:k 1:v px=5\nTOUCH 1:k px=7\nREAD 1:k ttl\nTOUCH 1:n ex=1\n",

@@ -31,6 +31,10 @@ one) the frame goes to the full parser. One match costs 390 ns; the full parser 
 """
 
 
+_EXPIRY: Final = re.compile(rb" (ex|px)=([1-9][0-9]{0,8})\n")
+"""The end of a WRITE with a time to live, as most are: 2.5 us here, 13 with the full parser."""
+
+
 class Dispatch:
     """The bundles of one client. `pipelines` are the nodes in the order of the ring's names."""
 
@@ -49,7 +53,7 @@ class Dispatch:
 
     def take_plain(self, data: bytes, position: int, room: int, now: float) -> int:
         """The hot loop: at most `room` plain requests from `position` on, into bundles. The position behind them."""
-        plain, match = self.commands.plain, _PLAIN.match
+        plain, match, match_expiry = self.commands.plain, _PLAIN.match, _EXPIRY.match
         ring, table, seed = self._ring, self._ring.table, self._ring.seed
         answers, bundles = self._answers, self._bundles
         batch = answers.batch
@@ -78,11 +82,19 @@ class Dispatch:
                 start = found.end()
                 cost = int(value_length)
                 stop = start + cost
-                if cost > max_value or data[stop : stop + 1] != b"\n" or data[start] == MARKER:
+                ending = data[stop : stop + 1]
+                if cost > max_value or not ending or data[start] == MARKER:
                     break
                 command = b"%b%b\r\n$%d\r\n%b" % (heads[length], key, cost, data[start:stop])
-                byte_room -= cost
                 next_position = stop + 1
+                if ending != b"\n":
+                    expiry = match_expiry(data, stop)
+                    if expiry is None:
+                        break
+                    option, number = expiry.groups()
+                    command = b"*5%b\r\n$2\r\n%b\r\n$%d\r\n%b" % (command[2:], option, len(number), number)
+                    next_position = expiry.end()
+                byte_room -= cost
             owner = ring.index(key) if BRACE in key else table[mmh3_32_uintdigest(key, seed) >> SHIFT]
             bundle = bundles[owner]
             if bundle is None:
