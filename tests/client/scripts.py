@@ -1,0 +1,93 @@
+"""Servers that behave badly, each in one way."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.client.fake_server import Peer, Script
+
+HIT = b"OK 1:v"
+
+
+async def silence(peer: Peer) -> None:
+    """Takes everything and says nothing."""
+    await peer.gone()
+
+
+async def garbage(peer: Peer) -> None:
+    """Answers in another language."""
+    await peer.request()
+    peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    await peer.gone()
+
+
+async def shifted(peer: Peer) -> None:
+    """Answers each request, and one too many before."""
+    frame = await peer.request()
+    peer.send(b"#0 OK 5:wrong\n")
+    peer.answer(frame, HIT)
+    await peer.gone()
+
+
+async def untagged(peer: Peer) -> None:
+    """Forgets the tag."""
+    await peer.request()
+    peer.send(HIT + b"\n")
+    await peer.gone()
+
+
+async def misfitting(peer: Peer) -> None:
+    """Gives every request the reply of another verb."""
+    while True:
+        peer.answer(await peer.request(), b"OK 1:a 1:b")
+
+
+def first_connection(bad: Script, good: Script) -> Script:
+    """`bad` for the first connection, `good` for the others."""
+
+    async def script(peer: Peer) -> None:
+        await (bad if peer.server.connections == 1 else good)(peer)
+
+    return script
+
+
+def refuse(line: bytes, times: int = 10**9) -> Script:
+    """Answers the first requests with an error, the others with a hit (READ) or OK."""
+    left = [times]
+
+    async def script(peer: Peer) -> None:
+        while True:
+            frame = await peer.request()
+            left[0] -= 1
+            if left[0] >= 0:
+                peer.answer(frame, line)
+            else:
+                peer.answer(frame, HIT if peer.server.heard[-1] == "READ" else b"OK")
+
+    return script
+
+
+def cut_after(count: int, stream: bytes) -> Script:
+    """Answers three requests with the first `count` bytes of `stream`, then closes."""
+
+    async def script(peer: Peer) -> None:
+        for _ in range(3):
+            await peer.request()
+        peer.send(stream[:count])
+
+    return script
+
+
+async def reset_after_request(peer: Peer) -> None:
+    """Takes a request, then breaks the connection."""
+    await peer.request()
+    peer.reset()
+
+
+async def bytewise(peer: Peer) -> None:
+    """Answers READs byte by byte."""
+    while True:
+        frame = await peer.request()
+        for byte in b"#%b OK 8:my_value\n" % frame.tag:
+            peer.send(bytes((byte,)))
+            await asyncio.sleep(0)

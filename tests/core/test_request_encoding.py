@@ -1,0 +1,122 @@
+"""What clients write is what the server reads; what the server would refuse is not written."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wireproto.core.limits import Limits
+from wireproto.core.request_encoding import encode_key_request, encode_request, key_bytes
+from wireproto.core.request_wire import Frame, RequestParser
+from wireproto.core.verbs import Verb
+from wireproto.errors import ArgumentError
+
+KEYS = st.binary(min_size=1, max_size=1024)
+TTLS = st.one_of(
+    st.just({}),
+    st.builds(lambda seconds: {"ex": seconds}, st.integers(1, 10_000_000_000)),
+    st.builds(lambda milliseconds: {"px": milliseconds}, st.integers(1, 10_000_000_000_000)),
+    st.just({"keepttl": 1}),
+)
+CONDITIONS = st.sampled_from([{}, {"nx": 1}, {"xx": 1}])
+
+
+def parse(data: bytes) -> Frame:
+    parser = RequestParser(Limits())
+    parser.trusted = True
+    frame, position = parser.read(data, 0)
+    assert frame is not None
+    assert position == len(data)
+    return frame
+
+
+@given(KEYS, st.sampled_from([Verb.READ, Verb.DELETE, Verb.WHERE]))
+def test_a_key_arrives_as_it_is(key: bytes, verb: Verb) -> None:
+    frame = parse(encode_key_request(verb, key))
+    assert (frame.error, frame.spec and frame.spec.verb, frame.arguments, frame.options) == ("", verb, [key], {})
+
+
+@given(KEYS, st.binary(max_size=3000), TTLS, CONDITIONS)
+def test_a_write_arrives_as_it_is(key: bytes, value: bytes, ttl: dict[str, int], condition: dict[str, int]) -> None:
+    frame = parse(encode_request(Verb.WRITE, (key, value), ttl | condition))
+    assert (frame.error, frame.arguments, frame.options) == ("", [key, value], ttl | condition)
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments", "options", "line"),
+    [
+        (Verb.READ, (b"my_key",), {}, b"READ 6:my_key\n"),
+        (Verb.READ, (b"my_key",), {"ttl": 1}, b"READ 6:my_key ttl\n"),
+        (Verb.WRITE, (b"my_key", b"my_value"), {"ex": 60}, b"WRITE 6:my_key 8:my_value ex=60\n"),
+        (Verb.WRITE, (b"k", b""), {"px": 5, "nx": 1}, b"WRITE 1:k 0: px=5 nx\n"),
+        (Verb.TOUCH, (b"k",), {"ex": 1}, b"TOUCH 1:k ex=1\n"),
+        (Verb.PING, (), {}, b"PING\n"),
+        (Verb.PING, (b"",), {}, b"PING 0:\n"),
+        (Verb.STATS, (), {}, b"STATS\n"),
+        (Verb.AUTH, (b"key",), {}, b"AUTH 3:key\n"),
+    ],
+)
+def test_examples(verb: Verb, arguments: tuple[bytes, ...], options: dict[str, int], line: bytes) -> None:
+    assert encode_request(verb, arguments, options) == line
+    assert parse(line).error == ""
+
+
+def test_text_keys_are_utf_8() -> None:
+    assert encode_key_request(Verb.READ, "ключ") == b"READ 8:" + "ключ".encode() + b"\n"
+
+
+@pytest.mark.parametrize("key", [b"", "", b"k" * 1025, "k" * 1025, "я" * 513, "\ud800", None, 5, bytearray(b"k")])
+def test_what_is_no_key_is_refused(key: object) -> None:
+    with pytest.raises(ArgumentError):
+        key_bytes(key)  # type: ignore[arg-type]
+
+
+def test_the_longest_key_is_taken() -> None:
+    assert parse(encode_key_request(Verb.READ, b"k" * 1024)).error == ""
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments", "options"),
+    [
+        (Verb.READ, (), {}),
+        (Verb.READ, (b"a", b"b"), {}),
+        (Verb.READ, (b"",), {}),
+        (Verb.READ, (b"k" * 1025,), {}),
+        (Verb.READ, (b"a",), {"ex": 1}),
+        (Verb.READ, (b"a",), {"nonsense": 1}),
+        (Verb.WRITE, (b"a",), {}),
+        (Verb.WRITE, (b"a", b"v"), {"ex": 0}),
+        (Verb.WRITE, (b"a", b"v"), {"ex": -1}),
+        (Verb.WRITE, (b"a", b"v"), {"ex": 1.5}),
+        (Verb.WRITE, (b"a", b"v"), {"ex": True}),
+        (Verb.WRITE, (b"a", b"v"), {"ex": "60"}),
+        (Verb.WRITE, (b"a", b"v"), {"ex": 2**63}),
+        (Verb.WRITE, (b"a", b"v"), {"px": 2**63}),
+        (Verb.WRITE, (b"a", b"v"), {"ex": 1, "px": 1}),
+        (Verb.WRITE, (b"a", b"v"), {"ex": 1, "keepttl": 1}),
+        (Verb.WRITE, (b"a", b"v"), {"nx": 1, "xx": 1}),
+        (Verb.TOUCH, (b"a",), {}),
+        (Verb.TOUCH, (b"a",), {"ex": 1, "px": 1}),
+        (Verb.AUTH, (b"",), {}),
+        (Verb.AUTH, (b"a" * 4097,), {}),
+        (Verb.STATS, (b"a",), {}),
+    ],
+)
+def test_what_the_server_would_refuse_is_not_written(
+    verb: Verb, arguments: tuple[bytes, ...], options: dict[str, int]
+) -> None:
+    with pytest.raises(ArgumentError):
+        encode_request(verb, arguments, options)
+
+
+def test_no_option_of_the_table_is_refused_by_its_own_limits() -> None:
+    from wireproto.core.verbs import FLAG, OPTIONS, SPECS
+
+    for spec in SPECS:
+        arguments = tuple(b"a" for _ in spec.arguments)
+        for name in spec.options:
+            values = (1,) if OPTIONS[name] == FLAG else (OPTIONS[name].start, OPTIONS[name].stop - 1)
+            for value in values:
+                if not spec.needs_one_of or name in spec.needs_one_of:
+                    assert parse(encode_request(spec.verb, arguments, {name: value})).error == ""

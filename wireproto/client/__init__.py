@@ -1,0 +1,1 @@
+"""The clients: shells around `core.client_session` that move bytes, keep time and hold locks."""

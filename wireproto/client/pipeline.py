@@ -1,0 +1,105 @@
+"""A pipeline: calls that are queued one by one and sent together, with a place for each result."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, Literal, TypeVar, overload
+
+from wireproto.core.call_plan import Plan, raise_if_all_failed
+from wireproto.core.calls import Call, Calls, Key, Location, Value
+from wireproto.errors import ConfigurationError, RequestError, WireprotoError
+
+T = TypeVar("T")
+V = TypeVar("V")
+
+
+class Queued(Generic[T]):
+    """The place of a result that a pipeline will have."""
+
+    __slots__ = ("_outcome",)
+
+    def __init__(self) -> None:
+        self._outcome: T | WireprotoError = ConfigurationError("the pipeline has not been sent")
+
+    def result(self) -> T:
+        """The result. Raises the call's error, or ConfigurationError before the pipeline was sent."""
+        if isinstance(self._outcome, WireprotoError):
+            raise self._outcome
+        return self._outcome
+
+    @property
+    def error(self) -> RequestError | None:
+        """The call's error, or None."""
+        return self._outcome if isinstance(self._outcome, RequestError) else None
+
+    def settle(self, outcome: T | RequestError) -> None:
+        """Put in what came of the call."""
+        self._outcome = outcome
+
+
+class CallQueue(Generic[V]):
+    """Queues calls; the clients' pipelines send them.
+
+    Each method raises ArgumentError at once for what the protocol does not allow. Calls for one key take effect in the
+    order queued. Because a later one may rely on an earlier one, a pipeline is sent again only as a whole, and only if
+    surely nothing of it took effect.
+    """
+
+    def __init__(self, calls: Calls[V], timeout: float) -> None:
+        self._calls = calls
+        self._timeout = timeout
+        self._queue: list[tuple[Call[Any], Queued[Any]]] = []
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    @overload
+    def read(self, key: Key, *, with_ttl: Literal[False] = False) -> Queued[V | None]: ...
+    @overload
+    def read(self, key: Key, *, with_ttl: Literal[True]) -> Queued[Value[V] | None]: ...
+    def read(self, key: Key, *, with_ttl: bool = False) -> Queued[V | None] | Queued[Value[V] | None]:
+        """The value, or None for a miss; see `Client.read`."""
+        return self._add(self._calls.read_with_ttl(key)) if with_ttl else self._add(self._calls.read(key))
+
+    def write(
+        self,
+        key: Key,
+        value: V,
+        *,
+        ex: int | None = None,
+        px: int | None = None,
+        keepttl: bool = False,
+        nx: bool = False,
+        xx: bool = False,
+    ) -> Queued[bool]:
+        """Whether the value was stored; see `Client.write`."""
+        return self._add(self._calls.write(key, value, ex=ex, px=px, keepttl=keepttl, nx=nx, xx=xx))
+
+    def delete(self, key: Key) -> Queued[bool]:
+        """Whether there was such a key."""
+        return self._add(self._calls.delete(key))
+
+    def touch(self, key: Key, *, ex: int | None = None, px: int | None = None) -> Queued[bool]:
+        """Whether there was such a key; it has a new time to live then."""
+        return self._add(self._calls.touch(key, ex=ex, px=px))
+
+    def where(self, key: Key) -> Queued[Location]:
+        """The node that serves a key."""
+        return self._add(self._calls.where(key))
+
+    def _add(self, call: Call[T]) -> Queued[T]:
+        place: Queued[T] = Queued()
+        self._queue.append((call, place))
+        return place
+
+    def _take_plan(self) -> tuple[Plan, list[Queued[Any]]]:
+        """What is queued, to be sent; the queue is empty then."""
+        queue, self._queue = self._queue, []
+        return Plan([call for call, _place in queue], in_order=True), [place for _call, place in queue]
+
+    @staticmethod
+    def _settle(plan: Plan, places: list[Queued[Any]]) -> list[Any]:
+        """Hand out the outcomes, and give them back. Raises if every call failed."""
+        for place, outcome in zip(places, plan.outcomes, strict=True):
+            place.settle(outcome)
+        raise_if_all_failed(plan.outcomes)
+        return plan.outcomes

@@ -1,0 +1,88 @@
+"""A request as a client writes it.
+
+What the grammar or the limits forbid is refused here, before anything is sent: the caller learns it without a round
+trip. One thing is left to the server: how large a value may be is its own setting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
+
+from wireproto.core.verbs import EXCLUSIVE, FLAG, OPTIONS, SPECS, Argument, Verb, VerbSpec
+from wireproto.core.wire import MAX_CREDENTIAL, MAX_KEY, MAX_LENGTH_DIGITS
+from wireproto.errors import ArgumentError
+
+NO_OPTIONS: Final[Mapping[str, int]] = MappingProxyType({})
+
+_BY_VERB: Final[Mapping[int, VerbSpec]] = {spec.verb: spec for spec in SPECS}
+_NAMES: Final[Mapping[int, bytes]] = {spec.verb: spec.verb.name.encode("ascii") for spec in SPECS}
+_LONGEST: Final[Mapping[Argument, int]] = {
+    Argument.KEY: MAX_KEY,
+    Argument.VALUE: 10**MAX_LENGTH_DIGITS - 1,
+    Argument.CREDENTIAL: MAX_CREDENTIAL,
+    Argument.PAYLOAD: MAX_CREDENTIAL,
+}
+
+
+def key_bytes(key: str | bytes) -> bytes:
+    """A key as it travels: text as UTF-8. Raises ArgumentError for what is no key, is empty or is too long."""
+    if isinstance(key, str):
+        try:
+            key = key.encode()
+        except UnicodeEncodeError:
+            raise ArgumentError("the key is text that cannot be written as UTF-8") from None
+    elif not isinstance(key, bytes):
+        raise ArgumentError(f"a key is str or bytes, not {type(key).__name__}")
+    if not 0 < len(key) <= MAX_KEY:
+        raise ArgumentError("the key is empty" if not key else f"a key has at most {MAX_KEY} bytes")
+    return key
+
+
+def encode_key_request(verb: Verb, key: str | bytes) -> bytes:
+    """A request of a verb that takes a key alone, without options: the most frequent ones. Raises ArgumentError."""
+    name = key_bytes(key)
+    return b"%b %d:%b\n" % (_NAMES[verb], len(name), name)
+
+
+def encode_request(verb: Verb, arguments: Sequence[bytes], options: Mapping[str, int] = NO_OPTIONS) -> bytes:
+    """A request without its tag.
+
+    Options are whole numbers by name, 1 for one that takes no value. Raises ArgumentError.
+    """
+    spec = _BY_VERB[verb]
+    if not spec.required <= len(arguments) <= len(spec.arguments):
+        raise ArgumentError(f"{verb.name} takes {spec.required} to {len(spec.arguments)} arguments")
+    pieces = [_NAMES[verb]]
+    for kind, argument in zip(spec.arguments, arguments, strict=False):
+        length = len(argument)
+        if length > _LONGEST[kind]:
+            raise ArgumentError(f"a {kind.value} has at most {_LONGEST[kind]} bytes")
+        if not length and kind in (Argument.KEY, Argument.CREDENTIAL):
+            raise ArgumentError(f"the {kind.value} is empty")
+        pieces.append(b"%d:%b" % (length, argument))
+    if options or spec.needs_one_of:
+        pieces += _option_words(spec, options)
+    return b" ".join(pieces) + b"\n"
+
+
+def _option_words(spec: VerbSpec, options: Mapping[str, int]) -> list[bytes]:
+    """The options as words. Raises ArgumentError."""
+    words = []
+    for name, value in options.items():
+        if name not in spec.options:
+            raise ArgumentError(f"{spec.verb.name} takes no option {name}")
+        allowed = OPTIONS[name]
+        if allowed == FLAG:
+            words.append(name.encode("ascii"))
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value not in allowed:
+            raise ArgumentError(f"{name} is a whole number from {allowed.start} to {allowed.stop - 1}")
+        words.append(b"%b=%d" % (name.encode("ascii"), value))
+    for group in EXCLUSIVE:
+        if len(options.keys() & set(group)) > 1:
+            raise ArgumentError(f"at most one of {', '.join(group)}")
+    if spec.needs_one_of and not options.keys() & set(spec.needs_one_of):
+        raise ArgumentError(f"{spec.verb.name} needs one of {', '.join(spec.needs_one_of)}")
+    return words
