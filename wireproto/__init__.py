@@ -15,18 +15,19 @@ _LAZY = {
     "AsyncClient": "wireproto.client.aio",
     "ClientOptions": "wireproto.client.options",
     "Codec": "wireproto.core.calls",
+    "Location": "wireproto.core.calls",
     "Value": "wireproto.core.calls",
     "errors": "wireproto.errors",
 }
 
-__all__ = ["AsyncClient", "Client", "ClientOptions", "Codec", "Value", "__version__", "errors"]
+__all__ = ["AsyncClient", "Client", "ClientOptions", "Codec", "Location", "Value", "__version__", "errors"]
 
 if TYPE_CHECKING:
     from wireproto import errors
     from wireproto.client.aio import AsyncClient
     from wireproto.client.options import ClientOptions
     from wireproto.client.sync import Client
-    from wireproto.core.calls import Codec, Value
+    from wireproto.core.calls import Codec, Location, Value
 
 
 def __getattr__(name: str) -> Any:

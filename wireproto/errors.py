@@ -110,7 +110,7 @@ class BusyError(RequestError):
 
 
 class NodeDownError(RequestError):
-    """The node that owns the key cannot be reached; the request was not sent to it."""
+    """The node that owns the key, or the server itself, cannot be reached; the request was not sent to it."""
 
     code = "DOWN"
     retryable = True

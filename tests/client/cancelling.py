@@ -1,4 +1,4 @@
-"""Cancels and time-outs at random moments, against any server. Every value names its key, so no wrong answer can hide."""
+"""Cancels and time-outs at random moments, against any server. Values name their keys: no wrong answer can hide."""
 
 from __future__ import annotations
 

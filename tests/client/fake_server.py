@@ -95,7 +95,9 @@ class FakeServer:
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -186,7 +188,9 @@ class Cache:
                 return b"MISS"
             return b"OK %d:%b%b" % (len(value), value, b" ttl=1500" if "ttl" in options else b"")
         if verb is Verb.WRITE:
-            if ("nx" in options and arguments[0] in self.values) or ("xx" in options and arguments[0] not in self.values):
+            if ("nx" in options and arguments[0] in self.values) or (
+                "xx" in options and arguments[0] not in self.values
+            ):
                 return b"CONFLICT"
             self.values[arguments[0]] = arguments[1]
             return b"OK"

@@ -112,10 +112,14 @@ async def test_pipeline() -> None:
                 second = pipeline.read("k", with_ttl=True)
             assert (first.result(), second.result()) == (b"1", None)
             assert server.heard == ["WRITE", "READ", "DELETE", "READ"]
-            with pytest.raises(RuntimeError):
+
+            async def leave() -> None:
                 async with client.pipeline() as pipeline:
                     pipeline.write("k", b"1")
                     raise RuntimeError
+
+            with pytest.raises(RuntimeError):
+                await leave()
             assert await client.read("k") is None
 
 
@@ -536,7 +540,6 @@ def test_a_child_process_makes_a_connection_of_its_own() -> None:
         if child == 0:
             code = 1
             try:
-                asyncio._set_running_loop(None)
                 with asyncio.Runner() as fresh:
                     code = 0 if fresh.run(client.read("k")) == b"parent" else 2
             finally:

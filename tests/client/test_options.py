@@ -107,7 +107,10 @@ def test_an_empty_variable_is_none() -> None:
     ],
 )
 def test_a_url_that_cannot_work_is_refused_without_being_quoted(url: str) -> None:
-    for source, make in (("URL", lambda: options(url)), ("WIREPROTO_URL", lambda: options(None, {"WIREPROTO_URL": url}))):
+    for source, make in (
+        ("URL", lambda: options(url)),
+        ("WIREPROTO_URL", lambda: options(None, {"WIREPROTO_URL": url})),
+    ):
         if not url and source == "WIREPROTO_URL":
             continue
         with pytest.raises(ConfigurationError) as caught:

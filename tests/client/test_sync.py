@@ -89,9 +89,14 @@ def test_pipeline() -> None:
             assert len(pipeline) == 4
         assert (first.result(), second.result()) == (b"1", None)
         assert server.heard == ["WRITE", "READ", "DELETE", "READ"]
-        with pytest.raises(RuntimeError), client.pipeline() as pipeline:
-            pipeline.write("k", b"1")
-            raise RuntimeError
+
+        def leave() -> None:
+            with client.pipeline() as pipeline:
+                pipeline.write("k", b"1")
+                raise RuntimeError
+
+        with pytest.raises(RuntimeError):
+            leave()
         assert client.read("k") is None
         with pytest.raises(ArgumentError), client.pipeline() as pipeline:
             pipeline.read("")
@@ -375,6 +380,7 @@ def wait_until(condition: Any) -> None:
 
 def test_threads_share_a_few_connections() -> None:
     with FakeServer(Cache(max_delay=0.002)) as server, Client(server.url, pool_size=3) as client:
+
         def work() -> None:
             key = f"k{threading.get_ident()}"
             for number in range(20):
@@ -387,6 +393,7 @@ def test_threads_share_a_few_connections() -> None:
 
 def test_a_thread_that_finds_no_free_connection_waits_and_then_gives_up() -> None:
     with FakeServer(scripts.silence) as server, Client(server.url, pool_size=1) as client:
+
         def block() -> None:
             with pytest.raises(NodeTimeoutError):
                 client.ping(timeout=0.4)

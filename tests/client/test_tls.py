@@ -46,7 +46,9 @@ every_client = pytest.mark.parametrize(
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("certs")
+    folder = tmp_path_factory.mktemp("certs")
+    ensure_development_certificates(folder, datetime.now(UTC))
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +66,7 @@ def test_the_authority_that_is_named_is_trusted(ping: Ping, folder: Path, contex
 @every_client
 def test_nobody_else_is(ping: Ping, context: ssl.SSLContext) -> None:
     with FakeServer(Cache(), context) as server:
-        with pytest.raises(ConfigurationError, match="not trusted.*ca="):
+        with pytest.raises(ConfigurationError, match=r"not trusted.*ca="):
             ping(f"wireproto://localhost:{server.port}", {})
         assert server.heard == []
 

@@ -60,9 +60,9 @@ def test_requests_of_one_moment_leave_together() -> None:
     talk = Talk()
     for name in "abc":
         talk.session.submit(READ, name, talk.now)
-    assert talk.session.has_output
+    assert talk.session.output
     assert talk.session.data_to_send() == b"#1 READ 1:k\n#2 READ 1:k\n#3 READ 1:k\n"
-    assert not talk.session.has_output
+    assert not talk.session.output
 
 
 def test_it_logs_in_first() -> None:
@@ -243,7 +243,7 @@ def test_what_is_left_gets_the_error_that_fits() -> None:
     assert "reset by peer" in str(lost["sent"])
     assert type(lost["not sent"]) is NodeDownError
     assert talk.session.lose() == []
-    assert (talk.session.in_flight, talk.session.in_flight_bytes, talk.session.has_output) == (0, 0, False)
+    assert (talk.session.in_flight, talk.session.in_flight_bytes, talk.session.output) == (0, 0, [])
 
 
 def test_silence_is_a_time_out() -> None:

@@ -11,7 +11,7 @@ from typing import cast
 
 from wireproto.client.connecting import connect_failure
 from wireproto.client.options import ClientOptions
-from wireproto.core.client_session import ClientSession, Credentials
+from wireproto.core.client_session import ClientSession, Credentials, SessionState
 from wireproto.core.reply_wire import Reply
 from wireproto.errors import DeadlineError, LostError, NodeDownError, NodeTimeoutError, RequestError
 
@@ -77,7 +77,7 @@ class BlockingConnection:
     @property
     def is_reusable(self) -> bool:
         """Whether the next caller may have it: nothing is owed to the last one, and it is neither over nor retired."""
-        return self._session.is_ready and not self._session.in_flight
+        return self._session.state is SessionState.READY and not self._session.in_flight
 
     def is_stale(self) -> bool:
         """Whether the server has closed it, or has sent what nobody asked for, while nobody used it."""
@@ -108,12 +108,12 @@ class BlockingConnection:
         """
         session = self._session
         answers: list[Answer | None] = [None] * len(requests)
-        for start, stop in _windows(requests):
+        for start, stop in ((0, 1),) if len(requests) == 1 else _windows(requests):
             now = time.monotonic()
             for index in range(start, stop):
                 session.submit(requests[index], index, now)
             self._converse(answers, now, deadline)
-            if not session.is_ready:
+            if stop < len(requests) and not session.is_ready:
                 break
         return self._with_errors(answers) if None in answers else cast("list[Answer]", answers)
 
@@ -123,7 +123,7 @@ class BlockingConnection:
         try:
             while session.in_flight and session.failure is None:
                 self._set_timeout(deadline - now)
-                if session.has_output:
+                if session.output:
                     self._socket.sendall(session.data_to_send())
                     now = time.monotonic()
                     continue
@@ -167,9 +167,6 @@ def _until(deadline: float) -> float:
 
 def _windows(requests: Sequence[bytes]) -> Iterator[tuple[int, int]]:
     """The requests in parts that may be sent at once, as (first, behind the last)."""
-    if len(requests) == 1:
-        yield 0, 1
-        return
     start = size = 0
     for index, request in enumerate(requests):
         size += len(request)

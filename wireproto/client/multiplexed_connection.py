@@ -8,7 +8,7 @@ timer for a call: one timer for the connection looks after all of them.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Sequence
 from typing import Final, cast
 
@@ -22,29 +22,47 @@ MIN_SWEEP: Final = 0.005
 """Seconds between two looks at the deadlines: so late may a time-out be."""
 LATEST_REPLY: Final = 60.0
 """Seconds after its deadline in which a reply may still come. Later than that, the server has forgotten it."""
-_ENDED_BEFORE: Final = "not sent: the connection ended before"
+_LATE: Final = "no answer in time"
 
 Answer = Reply | RequestError
 
 
 class Exchange:
-    """Requests that one caller sent together. `done` is set when all have an answer, or the deadline has passed."""
+    """Requests that one caller sends together. `done` is set when all have an answer, or the deadline has passed."""
 
-    __slots__ = ("answers", "deadline", "done", "missing", "sent_at")
+    __slots__ = ("_answers", "_missing", "deadline", "done", "requests", "sent_at", "submitted")
 
-    def __init__(self, count: int, sent_at: float, deadline: float, done: asyncio.Future[None]) -> None:
-        self.answers: list[Answer | None] = [None] * count
-        self.missing = count
+    def __init__(self, requests: Sequence[bytes], sent_at: float, deadline: float, done: asyncio.Future[None]) -> None:
+        self.requests = requests
+        self.submitted = 0
+        """How many of them the session has; the others wait until there is room."""
         self.sent_at = sent_at
         self.deadline = deadline
         self.done = done
+        self._answers: list[Answer | None] = [None] * len(requests)
+        self._missing = len(requests)
 
     def deliver(self, index: int, answer: Answer) -> None:
         """Put an answer into its place."""
-        self.answers[index] = answer
-        self.missing -= 1
-        if not self.missing and not self.done.done():
+        self._answers[index] = answer
+        self._missing -= 1
+        if not self._missing and not self.done.done():
             self.done.set_result(None)
+
+    def refuse(self, reason: str) -> None:
+        """Fail what was not submitted."""
+        for index in range(self.submitted, len(self.requests)):
+            self.deliver(index, NodeDownError(f"not sent: {reason}"))
+        self.submitted = len(self.requests)
+
+    def outcome(self) -> list[Answer]:
+        """The answers, with an error where none has come."""
+        if self._missing:
+            for index, answer in enumerate(self._answers):
+                if answer is None:
+                    is_sent = index < self.submitted
+                    self._answers[index] = NodeTimeoutError(_LATE) if is_sent else DeadlineError(f"not sent: {_LATE}")
+        return cast("list[Answer]", self._answers)
 
 
 class MultiplexedConnection(asyncio.BufferedProtocol):
@@ -60,7 +78,8 @@ class MultiplexedConnection(asyncio.BufferedProtocol):
         self._buffer = memoryview(bytearray(RECEIVE_SIZE))
         self._flush_is_due = False
         self._writing_stopped = False
-        self._waiting_for_room: OrderedDict[asyncio.Future[None], None] = OrderedDict()
+        self._queue: deque[Exchange] = deque()
+        """Those of whom not everything is submitted, and some who have given up."""
         self._sweep: asyncio.TimerHandle | None = None
         self._sweep_at = float("inf")
         self._heard_at = 0.0
@@ -82,9 +101,9 @@ class MultiplexedConnection(asyncio.BufferedProtocol):
         self._heard_at = now = self._loop.time()
         for (exchange, index), reply in self.session.receive(bytes(self._buffer[:nbytes]), now):
             exchange.deliver(index, reply)
-        if self._waiting_for_room:
+        if self._queue:
             self._admit()
-        if self.session.has_output:
+        if self.session.output:
             self._flush_soon()
         if not self._is_welcome or not self.session.is_ready:
             self._check_state()
@@ -137,7 +156,11 @@ class MultiplexedConnection(asyncio.BufferedProtocol):
             assert session.failure is not None
             self.ready.set_exception(session.failure)
             self.ready.exception()  # looked at, should nobody wait any more
-        self._transport.close()
+        if isinstance(session.failure, NodeTimeoutError | ProtocolError):
+            # To close politely would be to wait for a peer that is gone, or not what it should be.
+            self._transport.abort()
+        else:
+            self._transport.close()
 
     def distrust(self) -> None:
         """A reply did not fit its request."""
@@ -158,28 +181,34 @@ class MultiplexedConnection(asyncio.BufferedProtocol):
 
     async def exchange(self, requests: Sequence[bytes], deadline: float) -> list[Answer]:
         """Send requests and wait for the reply to each. Those that fail have an error in their place."""
-        session, loop = self.session, self._loop
-        now = loop.time()
-        exchange = Exchange(len(requests), now, deadline, loop.create_future())
-        submitted = 0
-        for request in requests:
-            if self._waiting_for_room or not self._has_room():
-                await self._wait_for_room(deadline)
-                now = loop.time()
-            if not session.is_ready or now >= deadline:
-                break
-            session.submit(request, (exchange, submitted), now)
-            submitted += 1
-            self._flush_soon()
-        for index in range(submitted, len(requests)):
-            late = session.is_ready
-            exchange.deliver(index, DeadlineError("not sent in time") if late else NodeDownError(_ENDED_BEFORE))
-        if self._waiting_for_room:
+        loop = self._loop
+        exchange = Exchange(requests, loop.time(), deadline, loop.create_future())
+        self._queue.append(exchange)
+        if len(self._queue) == 1:
             self._admit()
         if deadline < self._sweep_at:
             self._sweep_by(deadline)
         await exchange.done
-        return [answer or NodeTimeoutError("no answer in time") for answer in exchange.answers]
+        return exchange.outcome()
+
+    def _admit(self) -> None:
+        """Submit what waits, first come, first served, while there is room; or fail it, if it can no longer be sent."""
+        session, queue, options = self.session, self._queue, self._options
+        while queue:
+            exchange = queue[0]
+            if not exchange.done.done():
+                if not session.is_ready:
+                    exchange.refuse("the connection ended before")
+                for index in range(exchange.submitted, len(exchange.requests)):
+                    if (
+                        session.in_flight >= options.max_in_flight
+                        or session.in_flight_bytes >= options.max_in_flight_bytes
+                    ):
+                        return
+                    session.submit(exchange.requests[index], (exchange, index), exchange.sent_at)
+                    exchange.submitted += 1
+                    self._flush_soon()
+            queue.popleft()
 
     def _flush_soon(self) -> None:
         """Write at the end of this turn of the loop, when more callers may have submitted something."""
@@ -189,48 +218,8 @@ class MultiplexedConnection(asyncio.BufferedProtocol):
 
     def _flush(self) -> None:
         self._flush_is_due = False
-        if not self._writing_stopped and self.session.has_output:
+        if not self._writing_stopped and self.session.output:
             self._transport.write(self.session.data_to_send())
-
-    # -- how much may be in flight
-
-    def _has_room(self) -> bool:
-        session, options = self.session, self._options
-        return session.in_flight < options.max_in_flight and session.in_flight_bytes < options.max_in_flight_bytes
-
-    async def _wait_for_room(self, deadline: float) -> None:
-        """Wait until there is room, the deadline has passed, or the connection is of no use any more; first come, first
-        served."""
-        waiting = self._waiting_for_room
-        is_first = False
-        while not is_first or (self.session.is_ready and not self._has_room()):
-            place = self._loop.create_future()
-            waiting[place] = None
-            if is_first:
-                waiting.move_to_end(place, last=False)
-            timer = self._loop.call_at(deadline, _release, place)
-            try:
-                await place
-            except asyncio.CancelledError:
-                # The room that this caller may have been let into is for the next.
-                self._admit()
-                raise
-            finally:
-                timer.cancel()
-                waiting.pop(place, None)
-            is_first = True
-            if self._loop.time() >= deadline:
-                return
-
-    def _admit(self) -> None:
-        """Let in as many callers as there is room for, or all, if the connection is of no use any more."""
-        waiting = self._waiting_for_room
-        room = self._options.max_in_flight - self.session.in_flight if self._has_room() else 0
-        if not self.session.is_ready:
-            room = len(waiting)
-        while waiting and room > 0:
-            _release(waiting.popitem(last=False)[0])
-            room -= 1
 
     # -- time
 
@@ -247,7 +236,8 @@ class MultiplexedConnection(asyncio.BufferedProtocol):
         self._sweep, self._sweep_at = None, float("inf")
         soonest = float("inf")
         is_gone = False
-        for exchange, _index in self.session.waiters():
+        self._queue = deque(exchange for exchange in self._queue if not exchange.done.done())
+        for exchange in (*self._queue, *(exchange for exchange, _index in self.session.waiters())):
             if exchange.deadline > now:
                 soonest = min(soonest, exchange.deadline)
                 continue

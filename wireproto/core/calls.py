@@ -87,11 +87,12 @@ class Calls(Generic[V]):
 
     def __init__(self, codec: Codec[V] | None) -> None:
         self._codec = codec
+        interpret = _value if codec is None else self._decoded
+        self._interpret_read = cast("Callable[[Reply], V | None]", interpret)
 
     def read(self, key: Key) -> Call[V | None]:
         """The value, or None for a miss."""
-        interpret = _value if self._codec is None else self._decoded
-        return Call(encode_key_request(Verb.READ, key), cast("Callable[[Reply], V | None]", interpret), harmless=True)
+        return Call(encode_key_request(Verb.READ, key), self._interpret_read, harmless=True)
 
     def read_with_ttl(self, key: Key) -> Call[Value[V] | None]:
         """The value and its time left, or None for a miss."""

@@ -93,9 +93,10 @@ class ClientSession(Generic[W]):
         self._waiting: dict[bytes, tuple[W | None, int]] = {}
         """By tag: who waits, and how many bytes he sent; nobody waits for an AUTH. In the order sent."""
         self._tags = 0
-        self._output: list[bytes] = []
+        self.output: list[bytes] = []
+        """What is to be written; `data_to_send` takes it."""
         self._unsent = 0
-        """How many of the youngest requests are still in `_output`."""
+        """How many of the youngest requests are still in `output`."""
         self._shown: bytes | None = None
         """The credential of the AUTH under way."""
         self._renew_at = float("inf")
@@ -117,15 +118,10 @@ class ClientSession(Generic[W]):
         """Those whose requests are not answered yet."""
         return [waiter for waiter, _size in self._waiting.values() if waiter is not None]
 
-    @property
-    def has_output(self) -> bool:
-        """Whether there is anything to write."""
-        return bool(self._output)
-
     def data_to_send(self) -> bytes:
         """What is to be written now. It counts as sent from here on."""
-        data = b"".join(self._output)
-        self._output.clear()
+        data = b"".join(self.output)
+        self.output.clear()
         self._unsent = 0
         return data
 
@@ -151,14 +147,14 @@ class ClientSession(Generic[W]):
         size = len(request)
         self._queue(request, waiter, size)
         self._unsent += 1
-        self.in_flight_bytes += size
 
     def _queue(self, request: bytes, waiter: W | None, size: int) -> None:
         self._tags += 1
         tag = b"%d" % self._tags
         self._waiting[tag] = (waiter, size)
         self.in_flight += 1
-        self._output += (b"#%b " % tag, request)
+        self.in_flight_bytes += size
+        self.output += (b"#%b " % tag, request)
 
     def _renew(self, now: float) -> None:
         self._renew_at = float("inf")
@@ -272,11 +268,9 @@ class ClientSession(Generic[W]):
         assert failure is not None
         waiters = self.waiters()
         first_unsent = len(waiters) - self._unsent
-        answers = [
-            (waiter, self._loss(failure, sent=index < first_unsent)) for index, waiter in enumerate(waiters)
-        ]
+        answers = [(waiter, self._loss(failure, sent=index < first_unsent)) for index, waiter in enumerate(waiters)]
         self._waiting.clear()
-        self._output.clear()
+        self.output.clear()
         self._unsent = self.in_flight = self.in_flight_bytes = 0
         return answers
 

@@ -55,6 +55,8 @@ class NodeConnection:
         self._loop = asyncio.get_running_loop()
         self._link: _Link | None = None
         self._overdue_before = False
+        self._problem = ""
+        """Why it cannot be used, as logged last."""
 
     async def run(self) -> None:
         """Keep the connection, until cancelled."""
@@ -79,14 +81,19 @@ class NodeConnection:
                 await self._endpoint.connect(lambda: link)
                 self.role = await link.greet(self._endpoint.greeting())
         except (OSError, TimeoutError, GreetingError) as error:
-            if not self.first_attempt_over.is_set():
-                log.warning("node %s cannot be used: %s", self.name, error or type(error).__name__)
+            problem = str(error) or type(error).__name__
+            if problem != self._problem:
+                log.warning("node %s cannot be used: %s", self.name, problem)
+                self._problem = problem
             self._drop(link)
             return False
         self.pipeline.change(NodeEvent.GREETED)
         self.connects += 1
+        self._problem = ""
+        # At the start that is what everybody expects; afterwards it is news.
+        level = logging.INFO if self.first_attempt_over.is_set() else logging.DEBUG
+        log.log(level, "node %s is up, as %s", self.name, self.role)
         self.first_attempt_over.set()
-        log.info("node %s is up, as %s", self.name, self.role)
         await link.lost
         return True
 
