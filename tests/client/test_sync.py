@@ -419,8 +419,8 @@ def test_a_closed_client_says_so() -> None:
 
 def test_time_outs_at_random_moments_give_nobody_a_wrong_answer() -> None:
     with FakeServer(Cache(max_delay=0.004)) as server:
-        outcomes = time_out_many(server.url, 300, 0.006)
-    assert outcomes["answered"] > 100
+        outcomes = time_out_many(server.url, 300, 0.015)
+    assert outcomes["answered"] > 10
 
 
 # Python 3.12 and later warn of a fork while there are threads; here the threads are the test's own server.

@@ -102,8 +102,10 @@ def test_keys_spread_evenly_and_move_little(count: int, kind: str) -> None:
 
 
 def test_a_look_up_is_fast() -> None:
-    keys = key_sets(20_000)["user:N"]
+    keys = key_sets(50_000)["user:N"]
     assert look_up_time(HashRing(FOUR), keys) <= 0.4e-6
+    tagged = [b"{user:%d}:cart" % number for number in range(50_000)]
+    assert look_up_time(HashRing(FOUR), tagged) <= 0.6e-6
 
 
 @pytest.mark.parametrize("weight", [0.5, 2.0, 3.0])
