@@ -14,11 +14,15 @@ import uvloop
 from wireproto.errors import ConfigurationError
 from wireproto.settings import Settings, parse
 
+EXIT_BUG = 1
 EXIT_CONFIGURATION = 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the server, or check its settings. Returns 0 after a drain, and 2 when it cannot start."""
+    """Run the server, or check its settings. Returns 0 after a drain, and 2 when it cannot start.
+
+    1 is for a bug that shut the server down, so that a supervisor starts it again.
+    """
     try:
         settings, check_only = parse(sys.argv[1:] if argv is None else argv, os.environ)
         if check_only:
@@ -29,11 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         )
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(settings))
+            return runner.run(_serve(settings))
     except ConfigurationError as error:
         print(f"wireproto: {error}", file=sys.stderr)
         return EXIT_CONFIGURATION
-    return 0
 
 
 def _check(settings: Settings) -> int:
@@ -52,21 +55,25 @@ def _check(settings: Settings) -> int:
     return 0
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings) -> int:
     from wireproto.server.app import serve
 
     shutdown = asyncio.Event()
+    asked_to_stop = False
+
+    def stop(number: int) -> None:
+        """Drain on the first signal; end at once on the second. Nodes that were started here end with this process."""
+        nonlocal asked_to_stop
+        if asked_to_stop:
+            os._exit(128 + number)
+        asked_to_stop = True
+        shutdown.set()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _stop, shutdown, number)
+        loop.add_signal_handler(number, stop, number)
     await serve(settings, lambda line: print(line, flush=True), shutdown)
-
-
-def _stop(shutdown: asyncio.Event, number: int) -> None:
-    """Drain on the first signal; end at once on the second. Nodes that were started here end with this process."""
-    if shutdown.is_set():
-        os._exit(128 + number)
-    shutdown.set()
+    return 0 if asked_to_stop else EXIT_BUG
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from wireproto.core.limits import Limits
 from wireproto.core.metrics import Metrics
 from wireproto.core.session_context import SessionContext
 from wireproto.core.tokens import TokenAuthority
+from wireproto.errors import ConfigurationError
 from wireproto.server.certificates import CertificateFiles, ensure_development_certificates, server_context
 from wireproto.server.connection import ConnectionHub
 from wireproto.server.embedded import EmbeddedNodes, find_program
@@ -31,6 +32,9 @@ from wireproto.settings import Settings
 CLOSING_LINGER: Final = 0.25
 """Seconds for which a draining server still answers CLOSING on a connection that is owed nothing."""
 
+CERTIFICATE_CHECK: Final = 3600.0
+"""Seconds between two looks at whether the certificate is due for renewal, or has been replaced."""
+
 log = logging.getLogger("wireproto.server")
 
 
@@ -40,7 +44,6 @@ async def serve(settings: Settings, announce: Callable[[str], None], shutdown: a
     `announce` is given the lines that a person is to read at the start. Raises ConfigurationError if it cannot start.
     """
     started = time.monotonic()
-    state = load_state(settings.state_folder, api_key_from_environment=settings.api_key, namespace=settings.namespace)
     files = certificate_files(settings)
     tls = server_context(files, settings.tls_minimum)
     async with AsyncExitStack() as stack:
@@ -50,14 +53,19 @@ async def serve(settings: Settings, announce: Callable[[str], None], shutdown: a
             plain_socket = stack.enter_context(bind(settings.host, settings.plain_port))
         shards = await stack.enter_async_context(_shards(settings))
         router = Router(shards, settings)
-        hub = ConnectionHub(_context(settings, state, router), router, settings)
-        lives = [router.run(), hub.watch_time()]
-        await stack.enter_async_context(_running(lives, shutdown))
+        await stack.enter_async_context(_running([router.run()], shutdown))
         await router.first_attempts()
-        listeners = [Listener(tls_socket, hub, tls).run()]
+        # The last that can fail: a first start makes an API key that nobody sees again, so it must come to be shown.
+        state = load_state(
+            settings.state_folder, api_key_from_environment=settings.api_key, namespace=settings.namespace
+        )
+        hub = ConnectionHub(_context(settings, state, router), router, settings)
+        await stack.enter_async_context(_running([hub.watch_time()], shutdown))
+        listener = Listener(tls_socket, hub, tls)
+        lives = [listener.run(), keep_certificate_fresh(settings, files, listener)]
         if plain_socket is not None:
-            listeners.append(Listener(plain_socket, hub, None).run())
-        async with _running(listeners, shutdown):
+            lives.append(Listener(plain_socket, hub, None).run())
+        async with _running(lives, shutdown):
             # What exists by now stays; the collector need not look at it again.
             gc.collect()
             gc.freeze()
@@ -74,6 +82,25 @@ def certificate_files(settings: Settings) -> CertificateFiles:
     if settings.cert is not None and settings.key is not None:
         return CertificateFiles(None, settings.cert, settings.key)
     return ensure_development_certificates(settings.certs_folder, datetime.now(UTC))
+
+
+async def keep_certificate_fresh(settings: Settings, files: CertificateFiles, listener: Listener) -> None:
+    """Renew a development certificate in time, and load any certificate again when its file has changed.
+
+    Connections that are open keep theirs. What cannot be loaded is logged, and the old one stays.
+    """
+    loaded = files.cert.stat().st_mtime_ns
+    while True:
+        await asyncio.sleep(CERTIFICATE_CHECK)
+        try:
+            certificate_files(settings)
+            changed = files.cert.stat().st_mtime_ns
+            if changed != loaded:
+                listener.tls = server_context(files, settings.tls_minimum)
+                loaded = changed
+                log.info("certificate %s has been loaded again", files.cert)
+        except (ConfigurationError, OSError) as error:
+            log.error("the certificate stays as it is: %s", error)
 
 
 def _context(settings: Settings, state: State, router: Router) -> SessionContext:

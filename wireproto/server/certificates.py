@@ -1,14 +1,13 @@
 """Certificates: the user's own, or a development authority and a server certificate made by it.
 
-The authority stays for years, so that clients that trust it need not be touched; the server's certificate is
-short-lived, and made anew at a start when a third of its life or less is left. ECDSA P-256, at most 89 days: what
-Mozilla's "modern" profile asks for (https://wiki.mozilla.org/Security/Server_Side_TLS).
+The authority stays for years, and its key for good, so that clients that trust it need not be touched; the server's
+certificate is short-lived, and made anew when a third of its life or less is left. ECDSA P-256, at most 89
+days: what Mozilla's "modern" profile asks for (https://wiki.mozilla.org/Security/Server_Side_TLS).
 """
 
 from __future__ import annotations
 
 import fcntl
-import ipaddress
 import logging
 import os
 import ssl
@@ -16,31 +15,28 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
-    PublicFormat,
     load_pem_private_key,
 )
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from wireproto.errors import ConfigurationError
+from wireproto.server.certificate_making import AUTHORITY_NAME, SERVER_LIFETIME, Pair, make_authority, make_server
 
-AUTHORITY_LIFETIME: Final = timedelta(days=3650)
-SERVER_LIFETIME: Final = timedelta(days=89)
 RENEW_BEFORE_END: Final = SERVER_LIFETIME / 3
-_CLOCK_SKEW: Final = timedelta(minutes=5)
-_HOST_NAMES: Final = ("localhost",)
-_ADDRESSES: Final = ("127.0.0.1", "::1")
 _TLS_1_2_CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
+"""Forward secrecy and authenticated encryption only. TLS 1.3 has nothing else; this does not touch its ciphers."""
+_NOT_A_PAIR: Final = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
+"""OpenSSL's reasons for a key that is not the certificate's; the last one if the algorithms differ."""
 
 log = logging.getLogger("wireproto.certificates")
 
@@ -54,122 +50,101 @@ class CertificateFiles:
     key: Path
 
 
-@dataclass(frozen=True, slots=True)
-class _Pair:
-    certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey
-
-
 def ensure_development_certificates(folder: Path, now: datetime) -> CertificateFiles:
     """The development certificates in `folder`, made or renewed where that is due at the time `now` (with a zone).
 
     Raises ConfigurationError when the folder cannot be used or a file in it is damaged.
     """
     files = CertificateFiles(folder / "ca.pem", folder / "server.pem", folder / "server.key")
-    assert files.ca is not None
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder):
-            authority = _read_pair(files.ca, folder / "ca.key")
-            if authority is None or authority.certificate.not_valid_after_utc - now < SERVER_LIFETIME:
-                authority = _make_authority(now)
-                _write_pair(authority, files.ca, folder / "ca.key")
-            server = _read_pair(files.cert, files.key)
-            if server is None or not _still_good(server, authority, now):
-                _write_pair(_make_server(authority, now), files.cert, files.key)
+            _ensure(folder, files, now)
     except OSError as error:
-        raise ConfigurationError(f"certificates in {folder}: {error.strerror or error}") from None
+        raise ConfigurationError(f"certificates folder {folder}: {error.strerror or error}") from None
     return files
+
+
+def _ensure(folder: Path, files: CertificateFiles, now: datetime) -> None:
+    """Make what is missing or due. An authority whose key has been taken away is good until it has to sign."""
+    ca, ca_key = folder / "ca.pem", folder / "ca.key"
+    certificate, key = _read_certificate(ca), _read_key(ca_key)
+    server, server_key = _read_certificate(files.cert), _read_key(files.key)
+    if server is not None and server.issuer != AUTHORITY_NAME:
+        raise _damaged(files.cert, "it was not made here")
+    lasts = certificate is not None and _lasts(certificate, key, now)
+    good = certificate is not None and server is not None and _still_good(server, server_key, certificate, now)
+    if lasts and good:
+        return
+    authority = Pair(certificate, key) if lasts and certificate is not None and key is not None else None
+    if authority is None:
+        if certificate is not None:
+            same = key is not None and _belong_together(certificate, key)
+            trusted = "clients that trust the old one go on" if same else "with another key: clients must load it"
+            log.warning("the development authority %s is made anew; %s", ca, trusted)
+        authority = make_authority(key or ec.generate_private_key(ec.SECP256R1()), now)
+        _write_pair(authority, ca, ca_key)
+    if server is None or not _still_good(server, server_key, authority.certificate, now):
+        _write_pair(make_server(authority, now), files.cert, files.key)
 
 
 def server_context(files: CertificateFiles, minimum: str) -> ssl.SSLContext:
     """TLS for the server, of the version `minimum` (`TLSv1.3` or `TLSv1.2`) or newer.
 
-    The curves are OpenSSL's own choice, X25519 first: Python 3.11 can set only one. Raises ConfigurationError.
+    The curves are OpenSSL's own choice, X25519 first: Python 3.11 can set only one, and not X25519. Session tickets are
+    OpenSSL's defaults too. Raises ConfigurationError when a file is missing or cannot work; what clients may refuse or
+    others may read is logged as a warning.
     """
-    _check_key_file(files.key)
+    content = _read_own(files.cert, "certificate")
+    key_content = _read_own(files.key, "private key")
+    _warn_if_shared(files.key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion[minimum.replace(".", "_")]
     context.set_ciphers(_TLS_1_2_CIPHERS)
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+
+    def no_password() -> str:
+        # Without this OpenSSL asks at the terminal, where nobody may be.
+        raise ConfigurationError(
+            f"private key {files.key}: it is encrypted; write it without a password, into a file of mode 0600: "
+            f"openssl pkey -in {files.key} -out plain.key"
+        )
+
     try:
-        context.load_cert_chain(files.cert, files.key, password=_no_password)
+        context.load_cert_chain(files.cert, files.key, password=no_password)
     except ssl.SSLError as error:
-        raise ConfigurationError(_load_problem(files, error)) from None
+        raise ConfigurationError(_load_problem(files, content, key_content, error)) from None
     except OSError as error:
         raise ConfigurationError(f"certificate {files.cert}: {error.strerror or error}") from None
-    _warn_if_expired(files.cert)
+    _warn_of_dates(files.cert, content)
     return context
 
 
-# -- making
+# -- what is due
 
 
-def _make_authority(now: datetime) -> _Pair:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "wireproto development authority")])
-    builder = _builder(name, name, key, now, AUTHORITY_LIFETIME)
-    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-    builder = builder.add_extension(_key_usage(for_authority=True), critical=True)
-    # The authority's key lies on a developer's disk: it must be good for this machine's names only.
-    permitted: list[x509.GeneralName] = [x509.DNSName(name) for name in _HOST_NAMES]
-    permitted += [x509.IPAddress(ipaddress.ip_network(address)) for address in ("127.0.0.0/8", "::1/128")]
-    builder = builder.add_extension(x509.NameConstraints(permitted, None), critical=True)
-    return _Pair(builder.sign(key, hashes.SHA256()), key)
-
-
-def _make_server(authority: _Pair, now: datetime) -> _Pair:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    builder = _builder(name, authority.certificate.subject, key, now, SERVER_LIFETIME)
-    names: list[x509.GeneralName] = [x509.DNSName(host) for host in _HOST_NAMES]
-    names += [x509.IPAddress(ipaddress.ip_address(address)) for address in _ADDRESSES]
-    builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-    builder = builder.add_extension(_key_usage(for_authority=False), critical=True)
-    builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-    issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key())
-    builder = builder.add_extension(issuer, critical=False)
-    return _Pair(builder.sign(authority.key, hashes.SHA256()), key)
-
-
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, now: datetime, lifetime: timedelta
-) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _CLOCK_SKEW)
-        .not_valid_after(now - _CLOCK_SKEW + lifetime)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-    )
-
-
-def _key_usage(*, for_authority: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not for_authority,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=for_authority,
-        crl_sign=for_authority,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _still_good(server: _Pair, authority: _Pair, now: datetime) -> bool:
-    """Whether the server's certificate is of this authority and has time left."""
-    certificate = server.certificate
-    try:
-        certificate.verify_directly_issued_by(authority.certificate)
-    except Exception:  # the library raises several kinds, and any of them means no
+def _lasts(authority: x509.Certificate, key: ec.EllipticCurvePrivateKey | None, now: datetime) -> bool:
+    """Whether an authority outlives what it would sign now. If its key is there, it must be its key."""
+    if key is not None and not _belong_together(authority, key):
         return False
-    return certificate.not_valid_before_utc <= now and certificate.not_valid_after_utc - now > RENEW_BEFORE_END
+    return authority.not_valid_before_utc <= now and authority.not_valid_after_utc - now >= SERVER_LIFETIME
+
+
+def _still_good(
+    server: x509.Certificate, key: ec.EllipticCurvePrivateKey | None, authority: x509.Certificate, now: datetime
+) -> bool:
+    """Whether the server's certificate has its key, is of this authority and has time left."""
+    if key is None or not _belong_together(server, key):
+        return False
+    try:
+        server.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):  # another issuer, another kind of key, another key
+        return False
+    return server.not_valid_before_utc <= now and server.not_valid_after_utc - now > RENEW_BEFORE_END
+
+
+def _belong_together(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> bool:
+    return certificate.public_key() == key.public_key()
 
 
 # -- files
@@ -178,7 +153,7 @@ def _still_good(server: _Pair, authority: _Pair, now: datetime) -> bool:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Two servers that start at once must not mix their files."""
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -186,32 +161,43 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _read_pair(certificate_path: Path, key_path: Path) -> _Pair | None:
-    """A certificate and its key; None if either is not there, or if they do not belong together."""
-    if not certificate_path.exists() or not key_path.exists():
-        return None
+def _read_certificate(path: Path) -> x509.Certificate | None:
+    """The certificate in a file; None if there is no file. Raises ConfigurationError, OSError."""
     try:
-        certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
-        key = load_pem_private_key(key_path.read_bytes(), password=None)
-    except (ValueError, TypeError) as error:
-        raise ConfigurationError(
-            f"certificates {certificate_path}, {key_path}: damaged ({error}); remove both to have them made again"
-        ) from None
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or _public_bytes(key.public_key()) != _public_bytes(
-        certificate.public_key()
-    ):
+        return x509.load_pem_x509_certificate(path.read_bytes())
+    except FileNotFoundError:
         return None
-    return _Pair(certificate, key)
+    except ValueError:
+        raise _damaged(path, "it is not a PEM certificate") from None
 
 
-def _public_bytes(key: object) -> bytes:
-    assert hasattr(key, "public_bytes")
-    encoded: bytes = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return encoded
+def _read_key(path: Path) -> ec.EllipticCurvePrivateKey | None:
+    """The private key in a file; None if there is no file. Raises ConfigurationError, OSError."""
+    try:
+        key = load_pem_private_key(path.read_bytes(), password=None)
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise _damaged(path, "it is not a PEM private key without a password") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise _damaged(path, "it is not an ECDSA key, so it was not made here")
+    _warn_if_shared(path)
+    return key
 
 
-def _write_pair(pair: _Pair, certificate_path: Path, key_path: Path) -> None:
-    """Write the key first: a certificate without its key would be of no use to anybody."""
+def _damaged(path: Path, reason: str) -> ConfigurationError:
+    """The error for a file that is not overwritten, as it may be somebody's work."""
+    remedy = "remove it to have it made again"
+    if path.name.startswith("ca"):
+        remedy += " (without the old ca.key clients must load the new ca.pem)"
+    return ConfigurationError(
+        f"certificates folder: {path}: {reason}; restore it, or {remedy}. A certificate of your own is named with "
+        "--cert and --key"
+    )
+
+
+def _write_pair(pair: Pair, certificate_path: Path, key_path: Path) -> None:
+    """Write the key first: should the start end in between, the next one finds a key, and makes its certificate."""
     key = pair.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     _write(key_path, key, 0o600)
     _write(certificate_path, pair.certificate.public_bytes(Encoding.PEM), 0o644)
@@ -223,35 +209,54 @@ def _write(path: Path, content: bytes, mode: int) -> None:
     temporary.unlink(missing_ok=True)
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
         file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
     temporary.replace(path)
 
 
 # -- what can be wrong with the user's own
 
 
-def _no_password() -> str:
-    """A server that starts by itself cannot be asked for one."""
-    raise ConfigurationError("the private key is encrypted; wireproto takes it without a password, from a file of 0600")
-
-
-def _check_key_file(path: Path) -> None:
+def _read_own(path: Path, what: str) -> bytes:
     try:
-        mode = path.stat().st_mode
+        return path.read_bytes()
     except OSError as error:
-        raise ConfigurationError(f"private key {path}: {error.strerror or error}") from None
-    if mode & (stat.S_IRGRP | stat.S_IROTH):
-        log.warning("private key %s can be read by other users; run: chmod 600 %s", path, path)
+        raise ConfigurationError(f"{what} {path}: {error.strerror or error}") from None
 
 
-def _load_problem(files: CertificateFiles, error: ssl.SSLError) -> str:
-    if error.reason == "KEY_VALUES_MISMATCH":
+def _warn_if_shared(key: Path) -> None:
+    if key.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
+        log.warning("private key %s can be read by other users; run: chmod 600 %s", key, key)
+
+
+def _load_problem(files: CertificateFiles, content: bytes, key_content: bytes, error: ssl.SSLError) -> str:
+    """What OpenSSL means, which for most of these says `PEM lib` and not of which file."""
+    if error.reason in _NOT_A_PAIR:
         return f"private key {files.key}: does not belong to certificate {files.cert}"
-    return f"certificate {files.cert} or key {files.key}: not a PEM certificate or key ({error.reason or error})"
-
-
-def _warn_if_expired(path: Path) -> None:
-    certificate = x509.load_pem_x509_certificate(path.read_bytes())
-    if certificate.not_valid_after_utc < datetime.now(UTC):
-        log.warning(
-            "certificate %s ran out on %s: clients will refuse it", path, certificate.not_valid_after_utc.date()
+    if b"CERTIFICATE-----" not in content:
+        return (
+            f"certificate {files.cert}: it holds no PEM certificate; if it is DER: "
+            f"openssl x509 -inform der -in {files.cert} -out cert.pem"
         )
+    if b"PRIVATE KEY-----" not in key_content:
+        return f"private key {files.key}: it holds no PEM private key"
+    try:
+        x509.load_pem_x509_certificates(content)
+    except ValueError:
+        return f"certificate {files.cert}: it is damaged"
+    if error.reason:
+        return f"certificate {files.cert} with key {files.key}: OpenSSL says: {error.reason.lower().replace('_', ' ')}"
+    return f"private key {files.key}: it is damaged"
+
+
+def _warn_of_dates(path: Path, content: bytes) -> None:
+    """Clients will say so too, but not where an operator looks."""
+    try:
+        certificate = x509.load_pem_x509_certificate(content)
+    except ValueError:
+        return  # OpenSSL has taken it and is the one to ask
+    begin, end, now = certificate.not_valid_before_utc, certificate.not_valid_after_utc, datetime.now(UTC)
+    if end < now:
+        log.warning("certificate %s ran out on %s: clients will refuse it", path, end.date())
+    elif begin > now:
+        log.warning("certificate %s is not valid before %s: clients will refuse it", path, begin.date())

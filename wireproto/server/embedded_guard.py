@@ -1,10 +1,10 @@
 """The process that owns the nodes which a server starts, and ends them with it, however the server ends.
 
-    python -I embedded_guard.py      commands on standard input, reports on standard output, one JSON object a line
+    python -I -S embedded_guard.py     an order on standard input, reports on standard output, one JSON object a line
 
-The server writes one line: what to run. The guard makes a private folder, starts the nodes, and reports where they are.
-Then it waits. When its standard input ends, which is what a `kill -9` of the server comes to, it ends the nodes and
-removes the folder. On Linux the kernel ends the nodes should the guard itself be killed.
+The order says what to run and where; it is the only line. The guard makes the private folder, starts the nodes, and
+reports their process ids. Then it waits. When its standard input ends, which is what a `kill -9` of the server comes
+to, it ends the nodes and removes the folder. On Linux the kernel ends the nodes should the guard itself be killed.
 
 It uses the standard library alone, so that it starts in a few milliseconds, and it is in a session of its own, so that
 Ctrl-C at the server's terminal does not reach the nodes before the server has drained.
@@ -20,30 +20,47 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-POLL = 0.1
+Node = subprocess.Popen[bytes]
+
+POLL: Final = 0.1
 """Seconds between two looks at whether a node has ended by itself."""
-GRACE = 1.0
-"""Seconds between asking a node to end and killing it. Nothing of it is kept, so there is little to ask for."""
-_PR_SET_PDEATHSIG = 1
+GRACE: Final = 1.0
+"""Seconds between asking the nodes to end and killing them. Nothing of them is kept, so there is little to ask for."""
+LOG_TAIL: Final = 2000
+"""Bytes of a node's log that go into a report."""
+_PR_SET_PDEATHSIG: Final = 1
 """prctl(2)"""
 
 
 def main() -> None:
-    """Start what the first line of standard input says, and end it with standard input."""
+    """Start what the order says, and end it with standard input."""
+    server = os.getppid()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    order = json.loads(sys.stdin.readline())
-    folder = Path(tempfile.mkdtemp(prefix="wireproto-"))
-    nodes: dict[str, subprocess.Popen[bytes]] = {}
+        # A handler, and not SIG_IGN, which the nodes would inherit.
+        signal.signal(number, lambda *_: None)
+    line = sys.stdin.readline()
+    if not line.endswith("\n"):
+        return  # the server ended before it had said what to start
+    order = json.loads(line)
+    folder = Path(order["folder"])
+    nodes: dict[str, Node] = {}
     try:
+        # The name is random, and somebody else's folder of that name is an error: it is neither used nor removed.
+        folder.mkdir(mode=0o700)
+    except OSError as error:
+        _report({"error": str(error)})
+        return
+    try:
+        end_with_guard = _end_with_guard()
         for name, lines in order["nodes"].items():
-            nodes[name] = _start(order["program"], folder, name, lines)
-        _report({"folder": str(folder), "pids": {name: process.pid for name, process in nodes.items()}})
-        _watch(folder, nodes)
+            nodes[name] = _start(order["program"], folder, name, lines, end_with_guard)
+        _report({"pids": {name: node.pid for name, node in nodes.items()}})
+        _watch(folder, nodes, server)
     except OSError as error:
         _report({"error": str(error)})
     finally:
@@ -51,51 +68,90 @@ def main() -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _start(program: str, folder: Path, name: str, lines: list[str]) -> subprocess.Popen[bytes]:
-    """Start a node with a configuration file that nobody else can read: it may hold a password."""
+def _start(program: str, folder: Path, name: str, lines: list[str], before_exec: Callable[[], None]) -> Node:
+    """Start a node with a configuration file that nobody else can read: it may hold a password.
+
+    Its socket is named relative to its folder: the folder's own path may hold what a configuration would have to quote.
+    Raises OSError.
+    """
     configuration = folder / f"{name}.conf"
     with open(os.open(configuration, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write("\n".join([*lines, f"dir {folder}", f"unixsocket {folder / name}.sock", ""]))
-    with (folder / f"{name}.log").open("wb") as output:
+        file.write("\n".join([*lines, f"unixsocket {name}.sock", ""]))
+    with open(os.open(folder / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600), "wb") as log:
         return subprocess.Popen(  # noqa: S603 - the program that the operator named
             [program, str(configuration)],
             stdin=subprocess.DEVNULL,
-            stdout=output,
+            stdout=log,
             stderr=subprocess.STDOUT,
             cwd=folder,
-            preexec_fn=_end_with_parent,
+            # A group of its own: the program may be a script around the real one, and both are to end.
+            process_group=0,
+            preexec_fn=before_exec,
         )
 
 
-def _end_with_parent() -> None:
-    """Have the kernel end this process with the guard, where it can (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _end_with_guard() -> Callable[[], None]:
+    """What a node does before it becomes its program: have the kernel end it with the guard, where it can (Linux)."""
+    if sys.platform != "linux":
+        return lambda: None
+    # Looked up here: between fork and exec as little as possible should happen.
+    prctl = ctypes.CDLL(None).prctl
+    guard = os.getpid()
+
+    def before_exec() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != guard:
+            os._exit(1)  # the guard was killed just before
+
+    return before_exec
 
 
-def _watch(folder: Path, nodes: dict[str, subprocess.Popen[bytes]]) -> None:
-    """Report nodes that end by themselves, until standard input ends."""
-    running = dict(nodes)
-    while True:
+def _watch(folder: Path, nodes: dict[str, Node], server: int) -> None:
+    """Report nodes that end by themselves and forget them, until standard input or the server ends.
+
+    A process that the server forked may hold the other end of standard input; hence the second look.
+    """
+    while os.getppid() == server:
         if select.select([sys.stdin], [], [], POLL)[0] and not os.read(sys.stdin.fileno(), 4096):
             return
-        for name, process in list(running.items()):
-            if process.poll() is not None:
-                del running[name]
-                log = (folder / f"{name}.log").read_text(errors="replace")
-                _report({"ended": name, "code": process.returncode, "log": log[-2000:]})
+        for name, node in list(nodes.items()):
+            if node.poll() is not None:
+                del nodes[name]
+                _signal(node, signal.SIGKILL)
+                _report({"ended": name, "code": node.returncode, "log": tail(folder / f"{name}.log")})
 
 
-def _end(processes: list[subprocess.Popen[bytes]]) -> None:
-    """End processes, also those that are stopped and cannot be asked."""
-    for process in processes:
-        process.terminate()
-    for process in processes:
+def tail(path: Path) -> str:
+    """The end of a node's log, or nothing: what clears up old temporary files may have taken it."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_TAIL))
+            return file.read(LOG_TAIL).decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def _end(nodes: Iterable[Node]) -> None:
+    """End nodes, also those that are stopped and cannot be asked. All have the same second to end in."""
+    deadline = time.monotonic() + GRACE
+    for node in nodes:
+        _signal(node, signal.SIGTERM)
+    for node in nodes:
         try:
-            process.wait(GRACE)
+            node.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            pass
+    for node in nodes:
+        _signal(node, signal.SIGKILL)
+        node.wait()
+
+
+def _signal(node: Node, number: int) -> None:
+    """Send a signal to a node and whatever it has started."""
+    try:
+        os.killpg(node.pid, number)
+    except OSError:
+        pass  # nobody is left
 
 
 def _report(what: dict[str, Any]) -> None:

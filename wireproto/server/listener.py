@@ -49,7 +49,8 @@ class Listener:
     def __init__(self, listening: socket.socket, hub: ConnectionHub, tls: ssl.SSLContext | None) -> None:
         self._listening = listening
         self._hub = hub
-        self._tls = tls
+        self.tls = tls
+        """What new connections shake hands with; it may be exchanged at any time."""
         self._metrics = hub.context.metrics
         self._limit = hub.settings.max_connections
         self._handshakes: set[asyncio.Task[None]] = set()
@@ -85,7 +86,7 @@ class Listener:
         if self._metrics.open + self._metrics.handshaking < self._limit:
             self._metrics.handshaking += 1
             try:
-                await self._connect(client, peer, ClientConnection(hub, peer, is_tls=self._tls is not None))
+                await self._connect(client, peer, ClientConnection(hub, peer, is_tls=self.tls is not None))
             finally:
                 self._metrics.handshaking -= 1
             return
@@ -102,13 +103,13 @@ class Listener:
     async def _connect(self, client: socket.socket, peer: str, protocol: asyncio.BaseProtocol) -> None:
         try:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._tls is None:
+            if self.tls is None:
                 await self._hub.loop.connect_accepted_socket(lambda: protocol, client)
                 return
             await self._hub.loop.connect_accepted_socket(
                 lambda: protocol,
                 client,
-                ssl=self._tls,
+                ssl=self.tls,
                 ssl_handshake_timeout=self._hub.settings.handshake_timeout,
                 ssl_shutdown_timeout=TLS_SHUTDOWN_TIMEOUT,
             )

@@ -25,6 +25,8 @@ LONGEST_PAUSE: Final = 1.0
 """Seconds between two attempts to connect; a node is back within about as long after it has healed."""
 WRITE_HIGH_WATER: Final = 1024 * 1024
 """Bytes in a node's transport above which requests wait in the pipeline, where they are counted and bounded."""
+ROLES: Final = {b"master": "master", b"slave": "replica"}
+"""What ROLE answers, as WHERE tells it; clients are told nothing that a node can choose."""
 
 log = logging.getLogger("wireproto.nodes")
 
@@ -171,10 +173,13 @@ class _Link(asyncio.BufferedProtocol):
             if isinstance(reply, Exception) and number < len(commands) - 1:
                 raise GreetingError(str(reply))
             role = reply
+        if self._greeting is None or self._greeting.has_data() or not self._greeting_replies.empty():
+            # What came too early would be taken for the answer to the first request.
+            raise GreetingError("it has closed, or answered more than it was asked")
         self._greeting = None
         # A user who may not ask for the role can still read and write.
         if isinstance(role, list) and role and isinstance(role[0], bytes):
-            return {b"slave": "replica"}.get(role[0]) or role[0].decode("ascii", "replace")
+            return ROLES.get(role[0], "unknown")
         return "unknown"
 
     def close(self) -> None:
