@@ -52,10 +52,13 @@ class NodeEndpoint:
         loop = asyncio.get_running_loop()
         if self.path is not None:
             transport, _ = await loop.create_unix_connection(protocol, self.path)
-        else:
+            return transport
+        try:
             transport, _ = await loop.create_connection(
                 protocol, self.host, self.port, ssl=self.tls, server_hostname=self.server_name
             )
+        except UnicodeError:
+            raise OSError(f"{self.host} cannot be the name of a host") from None
         return transport
 
     def greeting(self) -> list[bytes]:
