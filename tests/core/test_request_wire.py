@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wireproto.core.limits import Limits
-from wireproto.core.request_wire import Frame, RequestParser
+from wireproto.core.request_wire import EMPTY_LINE, Frame, RequestParser
 from wireproto.core.verbs import Verb
 
 LIMITS = Limits(max_value=5000)
@@ -35,7 +35,8 @@ def parse(chunks: list[bytes], *, trusted: bool = True) -> list[Seen]:
             frame, position = parser.read(held, position)
             if frame is None:
                 break
-            frames.append(seen(frame))
+            if frame is not EMPTY_LINE:
+                frames.append(seen(frame))
             if frame.error == "PROTO":
                 return frames
         held = held[position:]

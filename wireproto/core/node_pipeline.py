@@ -20,8 +20,9 @@ import hiredis
 from wireproto.core.node_health import NodeEvent, NodeState, next_state
 
 NOT_ENOUGH: Final = object()
-MAX_REPLY_SLACK: Final = 64 * 1024
-"""How much longer than the largest value an unfinished reply may be, in bytes."""
+LONGEST_REPLY: Final = 16 * 1024 * 1024
+"""Bytes of an unfinished reply after which a node is taken to be talking nonsense. It is far more than the largest
+value, for a longer one may have been stored by other hands, and to drop the connection fails everybody's requests."""
 
 
 class NodeProtocolError(Exception):
@@ -131,7 +132,7 @@ class NodePipeline:
         self._wake = wake
         self.max_requests = max_requests
         self.max_bytes = max_bytes
-        self.max_reply = max_value + MAX_REPLY_SLACK
+        self.max_reply = max(LONGEST_REPLY, 2 * max_value)
         self.state = NodeState.DOWN
         self.stopped = False
         """The connection takes no more for the moment: bundles wait."""

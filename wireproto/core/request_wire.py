@@ -52,6 +52,10 @@ class Frame:
             self.error, self.text = code, text
 
 
+EMPTY_LINE: Final = Frame()
+"""What `read` gives for an empty line. There is nothing to answer, but a flood of them is to cost its sender turns."""
+
+
 class _BadStreamError(Exception):
     """The bytes are no frame; the text says why."""
 
@@ -130,7 +134,8 @@ class RequestParser:
                 if self._verb_seen or self._frame.tag:
                     return self._finish(), position
                 self._begin()
-            elif byte == _SPACE:
+                return EMPTY_LINE, position
+            if byte == _SPACE:
                 self._after_argument = False
                 position += 1
                 self._consumed(1, 1)

@@ -20,7 +20,7 @@ from wireproto.core.commands import OK, error_line, namespace_commands
 from wireproto.core.dispatch import Dispatch
 from wireproto.core.login import Login
 from wireproto.core.node_pipeline import NodePipeline
-from wireproto.core.request_wire import Frame, RequestParser
+from wireproto.core.request_wire import EMPTY_LINE, Frame, RequestParser
 from wireproto.core.ring import place
 from wireproto.core.session_context import SessionContext
 from wireproto.core.verbs import Verb, help_text
@@ -204,7 +204,10 @@ class ServerSession:
             frame, position = parser.read(data, position)
             if frame is None:
                 break
-            self._answer(frame)
+            if frame is EMPTY_LINE:
+                self._weight += 1
+            else:
+                self._answer(frame)
         if position < end:
             self._keep(data[position:])
         if self.state is SessionState.CLOSED or (self._input_ended and not self._blocked):

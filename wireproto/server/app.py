@@ -54,7 +54,7 @@ async def serve(settings: Settings, announce: Callable[[str], None], shutdown: a
         shards = await stack.enter_async_context(_shards(settings))
         router = Router(shards, settings)
         await stack.enter_async_context(_running([router.run()], shutdown))
-        await router.first_attempts()
+        await _either(router.first_attempts(), shutdown.wait())
         # The last that can fail: a first start makes an API key that nobody sees again, so it must come to be shown.
         state = load_state(
             settings.state_folder, api_key_from_environment=settings.api_key, namespace=settings.namespace
@@ -160,6 +160,15 @@ async def _running(lives: list[Coroutine[None, None, None]], shutdown: asyncio.E
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _either(*waits: Coroutine[None, None, object]) -> None:
+    """Return as soon as one of them has."""
+    tasks = [asyncio.create_task(wait) for wait in waits]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _greeting(

@@ -112,7 +112,7 @@ class NodeConnection:
             self._link.transport.write(b"\r\n".join(pieces))
 
     def check_time(self, now: float) -> None:
-        """Give up what is too late. To be called about every 25 ms."""
+        """Give up what is too late. To be called every few milliseconds."""
         pipeline = self.pipeline
         if pipeline.waiting:
             pipeline.give_up_late(now)

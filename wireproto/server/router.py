@@ -15,7 +15,7 @@ from wireproto.server.node_endpoint import NodeEndpoint
 from wireproto.server.nodes import NodeConnection
 from wireproto.settings import Settings
 
-TICK: Final = 0.025
+TICK: Final = 0.015
 """Seconds between two looks at what is overdue: a time-out is told at most two of them late."""
 
 
