@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import hashlib
 import random
 from typing import Any
 
@@ -11,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.ring import key_sets, look_up_time, name_sets, spread
-from wireproto.core.ring import PLACES, HashRing, hashed_part, node_points, place
+from bench.ring import key_sets, look_up_times, name_sets, rings, spread, tagged_keys
+from wireproto.core.ring import PLACES, HashRing, hashed_part, node_points, place, point_counts
 from wireproto.errors import ConfigurationError
 
 FOUR = ("shard-1", "shard-2", "shard-3", "shard-4")
@@ -29,6 +30,19 @@ GOLDEN = [
     (b"my_key", 7, 0xE196B96F, 924011, "shard-3"),
     (b"{}x", 7, 0xFE10E714, 1040654, "shard-2"),
     (b"\xff\x00\n", 7, 0x4D725571, 317221, "shard-1"),
+]
+
+WEIGHTED = {"large": 2.5, "small": 0.5, "ä": 1.0}
+OWNERS_AMONG_WEIGHTED = [
+    # key, owner with seed 0, owner with the largest seed
+    (b"my_key", "large", "large"),
+    (b"{user42}:cart", "ä", "large"),
+    (b"{}x", "small", "large"),
+    (b"a{b", "small", "large"),
+    (b"\xff\x00\n", "large", "large"),
+    (b"key:00000001", "ä", "large"),
+    (b"", "large", "large"),
+    (b"user:123", "small", "ä"),
 ]
 
 
@@ -69,6 +83,28 @@ def test_golden_vectors(key: bytes, seed: int, digest: int, spot: int, owner: st
 def test_golden_points() -> None:
     assert mmh3.hash_bytes(b"shard-1:0", 0).hex() == "c87c4db50ecb24f477a15ba4e93be71c"
     assert node_points("shard-1", 5, 0) == (0xB54D7CC8, 0xF424CB0E, 0xA45BA177, 0x1CE73BE9, 0xC2C362F0)
+    assert node_points("ä", 4, 7) == (0x1544769E, 0x63570C6C, 0xCE207F61, 0x5EAE7CCB)
+
+
+@pytest.mark.parametrize(
+    ("seed", "digest"),
+    [
+        (0, "2d724f64cf506f3ae7f0a0934ae3e27eca5b8d3222863c14f037f363c52ec5e6"),
+        (7, "60e73c04f07f9669683598c1ee32dfea2c474f0777ae8aadbbb977b5ae05e007"),
+    ],
+)
+def test_the_golden_table(seed: int, digest: str) -> None:
+    """Not one place may change its owner from one version to the next: its keys would be lost to their clients."""
+    assert hashlib.sha256(bytes(HashRing(FOUR, seed=seed).table)).hexdigest() == digest
+
+
+def test_golden_owners_with_weights() -> None:
+    first, last = HashRing(WEIGHTED), HashRing(WEIGHTED, seed=2**32 - 1)
+    assert [(key, first.owner(key), last.owner(key)) for key, _, _ in OWNERS_AMONG_WEIGHTED] == OWNERS_AMONG_WEIGHTED
+
+
+def test_the_order_of_the_names_does_not_matter() -> None:
+    assert HashRing(FOUR).table == HashRing(reversed(FOUR)).table == HashRing(dict.fromkeys(FOUR[::-1], 1)).table
 
 
 @pytest.mark.parametrize(
@@ -77,6 +113,9 @@ def test_golden_points() -> None:
         (dict.fromkeys(FOUR, 1.0), 0, 32_768),
         ({"a": 1.0, "b": 2.5, "ä": 0.3}, 7, 1000),
         ({"only": 1.0}, 1, 3),
+        # The table is of bytes up to 255 names, of 16-bit integers above.
+        ({f"n{number}": 1.0 for number in range(255)}, 5, 64),
+        ({f"n{number}": 1.0 for number in range(256)}, 6, 64),
         ({f"n{number}": 1.0 for number in range(300)}, 2**32 - 1, 64),
     ],
 )
@@ -89,23 +128,43 @@ def test_the_table_agrees_with_the_definition(weights: dict[str, float], seed: i
     assert [ring.owner(key) for key in keys] == [slow.owner(key) for key in keys]
 
 
+@pytest.fixture(scope="module")
+def keys_by_kind() -> dict[str, list[bytes]]:
+    return key_sets()
+
+
 @pytest.mark.parametrize("count", [4, 16])
-@pytest.mark.parametrize("kind", ["shard-N", "hosts", "letters", "uuids"])
-def test_keys_spread_evenly_and_move_little(count: int, kind: str) -> None:
-    names = name_sets(count)[kind]
-    keys = key_sets()["user:N" if count == 4 else "session/hex"]
-    assert len(keys) >= 200_000
-    seen = spread(names, keys, seed=count)
+@pytest.mark.parametrize(
+    ("names_of", "keys_of", "seed"),
+    [
+        ("shard-N", "user:N", 0),
+        ("hosts", "session/hex", 1),
+        ("letters", "bytes", 2**31),
+        ("uuids", "{tag}:cart", 0xDEAD_BEEF),
+        ("random", "uuid", 2**32 - 1),
+    ],
+)
+def test_keys_spread_evenly_and_move_little(
+    keys_by_kind: dict[str, list[bytes]], count: int, names_of: str, keys_of: str, seed: int
+) -> None:
+    keys = keys_by_kind[keys_of]
+    assert len(set(keys)) >= 200_000
+    seen = spread(*rings(name_sets(count)[names_of], seed), keys)
     assert seen.peak_to_mean <= (1.02 if count == 4 else 1.06)
     assert seen.moved <= 1.05
     assert seen.between_stayers == 0
 
 
 def test_a_look_up_is_fast() -> None:
-    keys = key_sets(50_000)["user:N"]
-    assert look_up_time(HashRing(FOUR), keys) <= 0.4e-6
-    tagged = [b"{user:%d}:cart" % number for number in range(50_000)]
-    assert look_up_time(HashRing(FOUR), tagged) <= 0.6e-6
+    ring = HashRing(FOUR)
+    assert min(look_up_times(ring, [b"user:%d" % number for number in range(50_000)])) <= 0.4e-6
+    # To find the tag takes about as long again: 0.3 us on a quiet machine, but more than 0.4 on a busy one.
+    assert min(look_up_times(ring, tagged_keys(50_000))) <= 0.6e-6
+
+
+def test_points_are_rounded_and_a_half_to_the_even_number() -> None:
+    assert point_counts({"a": 1, "b": 0.25, "c": 0.75, "d": 1.45}, points=10) == {"a": 10, "b": 2, "c": 8, "d": 14}
+    assert point_counts({"a": 0.19}, points=10) == {"a": 2}
 
 
 @pytest.mark.parametrize("weight", [0.5, 2.0, 3.0])
@@ -154,6 +213,8 @@ def test_a_key_without_a_tag_is_hashed_whole(key: bytes) -> None:
 def test_a_ring_cannot_be_changed() -> None:
     ring = HashRing(FOUR)
     assert len(ring.table) == PLACES
+    assert isinstance(ring.table, bytes)
+    assert isinstance(ring.names, tuple)
     with pytest.raises(AttributeError):
         ring.seed = 5
     with pytest.raises(AttributeError):

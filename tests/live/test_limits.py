@@ -436,5 +436,4 @@ def test_a_flood_of_cheap_requests_leaves_others_their_turn(
                 memory.look()
     print(f"{request_line!r}: memory grew by {memory.growth / MIB:.1f} MiB; worst {max(times):.3f} s of {len(times)}")
     assert memory.growth < 24 * MIB
-    assert len(times) >= 30
     assert_prompt(times)

@@ -17,6 +17,11 @@ from wireproto.core.node_pipeline import Batch, Bundle, Entry
 from wireproto.core.stored_values import MARKER
 
 BUSY_RETRY_MS: Final = 50
+SMALLEST_WINDOW: Final = 4
+"""Requests that may be in flight however large their replies are: one for a slow node shall not hold up the next."""
+LET_GO_FACTOR: Final = 4
+"""Reading stops when `max_unread_bytes` are unread. What was in flight then and turns out to be longer than could be
+expected is kept up to this many times as much."""
 
 
 class Answers:
@@ -28,6 +33,7 @@ class Answers:
 
     __slots__ = (
         "_expected_size",
+        "_let_go_at",
         "_limits",
         "_metrics",
         "_on_output",
@@ -56,7 +62,7 @@ class Answers:
         """Bytes of their values."""
         self.unsent = 0
         """About how many bytes of replies are held here."""
-        self.window = 4
+        self.window = SMALLEST_WINDOW
         """How many requests may be in flight: fewer, the larger the replies that this client has been getting."""
         self._expected_size = 0
         self.abandoned = False
@@ -65,7 +71,8 @@ class Answers:
         self.batches: deque[Batch] = deque()
         self._ready: list[bytes] = []
         self._limits = limits
-        # As long as nothing is known, a reply is expected to be as large as lets four of them be in flight.
+        self._let_go_at = LET_GO_FACTOR * limits.max_unread_bytes
+        # As long as nothing is known, replies are expected to be large.
         self._expect(limits.max_in_flight_bytes // 4)
         self._metrics = metrics
         self._outcomes = metrics.outcomes
@@ -97,6 +104,11 @@ class Answers:
             self.batches.append(self.batch)
             self.batch = Batch()
 
+    def note_written(self, size: int) -> None:
+        """This client writes values of this size, so it may read such values too."""
+        if size > self._expected_size:
+            self._expect(size)
+
     # -- replies of nodes
 
     def deliver(self, bundle: Bundle, first: int, replies: list[object], size: int, now: float) -> None:
@@ -108,10 +120,10 @@ class Answers:
         if count != len(entries):
             entries = entries[first : first + count]
         self.unsent += size
-        expected = max(size // count, self._expected_size >> 1)
+        expected = max(size // count, self._expected_size - (self._expected_size >> 3))
         if expected != self._expected_size:
             self._expect(expected)
-        if bundle.traced or self.unsent > self._limits.max_unread_bytes:
+        if bundle.traced or self.unsent > self._let_go_at:
             self._deliver_each(bundle, entries, first, replies, now)
             return
         answers, ready = bundle.batch.replies, self._ready
@@ -143,10 +155,14 @@ class Answers:
         self._settle(bundle, count, untagged)
 
     def _expect(self, size: int) -> None:
-        """Reckon with replies of this size."""
+        """Reckon with replies of this size.
+
+        A quarter of what may be in flight is for replies, so that ten clients which ask for 200 values of 1 MiB each,
+        and never read them, cost less than 64 MiB.
+        """
         self._expected_size = size
-        by_size = self._limits.max_in_flight_bytes // max(1, size)
-        self.window = min(self._limits.max_in_flight, max(4, by_size))
+        by_size = self._limits.max_in_flight_bytes // 4 // max(1, size)
+        self.window = min(self._limits.max_in_flight, max(SMALLEST_WINDOW, by_size))
 
     def _deliver_each(
         self, bundle: Bundle, entries: list[Entry], first: int, replies: list[object], now: float
@@ -156,7 +172,7 @@ class Answers:
         untagged = 0
         for index, (entry, reply) in enumerate(zip(entries, replies, strict=True), first):
             kind = entry[0]
-            if VERB_NAMES[kind] == "READ" and self.unsent > self._limits.max_unread_bytes:
+            if VERB_NAMES[kind] == "READ" and self.unsent > self._let_go_at:
                 self._outcomes["READ", "BUSY"] += 1
                 line = error_line("BUSY", "too many replies are unread", BUSY_RETRY_MS)
             else:

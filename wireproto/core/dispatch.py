@@ -116,6 +116,7 @@ class Dispatch:
         if room != first_room:
             answers.in_flight += first_room - room
             answers.in_flight_bytes += first_byte_room - byte_room
+            answers.note_written((first_byte_room - byte_room) // (first_room - room))
         return position
 
     def add(self, frame: Frame, verb: Verb, now: float) -> None:
@@ -139,6 +140,7 @@ class Dispatch:
         bundle.cost += cost
         self._answers.in_flight += 1
         self._answers.in_flight_bytes += cost
+        self._answers.note_written(cost)
         if deadline:
             bundle.deadline = now + deadline / 1000
             self._submit_one(owner)

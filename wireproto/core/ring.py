@@ -35,11 +35,11 @@ BRACE: Final = 0x7B
 POINTS_PER_WEIGHT: Final = 32_768
 """Points of a node of weight 1. A node's share strays from its due by about 0.5 % (one standard deviation, falling with
 the root of the points); half as many would break 2 % for one set of four names in a hundred, twice as many would take
-100 ms to draw instead of 50 (`python -m bench.ring`)."""
+twice as long to draw, which for four nodes is 50 to 80 ms already (`python -m bench.ring`)."""
 
 MAX_SEED: Final = 0xFFFF_FFFF
 MAX_POINTS: Final = 1 << 25
-"""Points of a whole ring: 1,024 nodes of weight 1. Drawing them takes about 5 s; more is a slip in the weights."""
+"""Points of a whole ring: 1,024 nodes of weight 1. Drawing them takes 7 to 17 s; more is a slip in the weights."""
 MAX_NODES: Final = 0xFFFF
 
 _POINTS_PER_DIGEST: Final = 4
@@ -55,7 +55,7 @@ class HashRing:
 
     `names` are sorted, so that the order of the configuration does not matter; `table[place]` is an index into them
     (bytes, or an array of 16-bit integers for more than 255 names; not to be written to). Draws `points` points per
-    weight; two rings agree only if names, weights, seed and points agree. Takes about 13 ms per node of weight 1.
+    weight; two rings agree only if names, weights, seed and points agree. Takes 7 to 20 ms per node of weight 1.
     """
 
     __slots__ = ("names", "seed", "table")
