@@ -19,7 +19,7 @@ BACKLOG: Final = 1024
 REFUSALS: Final = 64
 """How many clients over the limit are told so at once; it takes a handshake each. More are closed without a word."""
 TLS_SHUTDOWN_TIMEOUT: Final = 2.0
-PAUSE_WITHOUT_DESCRIPTORS: Final = 0.1
+PAUSE_AFTER_FAILURE: Final = 0.1
 
 log = logging.getLogger("wireproto.listener")
 
@@ -71,9 +71,10 @@ class Listener:
         try:
             client, address = await loop.sock_accept(self._listening)
         except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+            # A client that gave up is nothing; whatever else it is (no descriptors, no memory) would come again at once.
+            if error.errno != errno.ECONNABORTED:
                 log.error("cannot accept clients: %s", error.strerror)
-                await asyncio.sleep(PAUSE_WITHOUT_DESCRIPTORS)
+                await asyncio.sleep(PAUSE_AFTER_FAILURE)
             return
         self._metrics.accepted += 1
         task = loop.create_task(self._welcome(client, f"{address[0]}:{address[1]}"))

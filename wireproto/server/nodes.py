@@ -126,6 +126,13 @@ class NodeConnection:
 
     # -- what the link reports
 
+    def stop_sending(self, link: _Link, *, stopped: bool) -> None:
+        """The connection takes no more for the moment, or takes more again."""
+        if link is self._link:
+            self.pipeline.stopped = stopped
+            if not stopped:
+                self.flush()
+
     def received(self, link: _Link, data: bytes) -> None:
         """Hand replies on; drop the connection when they cannot be replies."""
         if link is not self._link:
@@ -211,11 +218,10 @@ class _Link(asyncio.BufferedProtocol):
             self._greeting_replies.put_nowait(GreetingError("it does not speak RESP"))
 
     def pause_writing(self) -> None:
-        self._owner.pipeline.stopped = True
+        self._owner.stop_sending(self, stopped=True)
 
     def resume_writing(self) -> None:
-        self._owner.pipeline.stopped = False
-        self._owner.flush()
+        self._owner.stop_sending(self, stopped=False)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._greeting_replies.put_nowait(GreetingError(str(exc or "closed by the node")))
