@@ -71,7 +71,7 @@ class Listener:
         try:
             client, address = await loop.sock_accept(self._listening)
         except OSError as error:
-            # A client that gave up is nothing; whatever else it is (no descriptors, no memory) would come again at once.
+            # A client that gave up is nothing; anything else (no descriptors, no memory) would come again at once.
             if error.errno != errno.ECONNABORTED:
                 log.error("cannot accept clients: %s", error.strerror)
                 await asyncio.sleep(PAUSE_AFTER_FAILURE)
