@@ -134,6 +134,14 @@ class Conversation:
     def _on_output(self) -> None:
         self.outputs += 1
 
+    def open_window(self) -> None:
+        """Let the session learn that replies are small, so that it takes more than a few requests at a time."""
+        for _ in range(20):
+            self.session.receive(b"READ 1:n\n", self.now)
+            self.exchange()
+            assert self.session.data_to_send() == b"MISS\n"
+        self.nodes[self.owner(b"n")].commands.clear()
+
     @property
     def is_closed(self) -> bool:
         return self.session.state is SessionState.CLOSED

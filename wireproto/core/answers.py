@@ -17,8 +17,13 @@ from wireproto.core.node_pipeline import Batch, Bundle, Entry
 from wireproto.core.stored_values import MARKER
 
 BUSY_RETRY_MS: Final = 50
-SMALLEST_WINDOW: Final = 4
-"""Requests that may be in flight however large their replies are: one for a slow node shall not hold up the next."""
+SMALLEST_WINDOW: Final = 2
+"""Requests that may be in flight however large their replies are: one for a slow node shall not hold up the next.
+With 4, ten clients that never read values of 1 MiB cost 36 to 70 MiB; with 2, 15 to 29."""
+FADING_OF_A_GUESS: Final = 1
+FADING: Final = 3
+"""How fast the expected size of a reply sinks: by 1/2 with each delivery as long as it was only guessed, by 1/8 once it
+was measured, for where one large value is there are often more."""
 LET_GO_FACTOR: Final = 4
 """Reading stops when `max_unread_bytes` are unread. What was in flight then and turns out to be longer than could be
 expected is kept up to this many times as much."""
@@ -33,6 +38,7 @@ class Answers:
 
     __slots__ = (
         "_expected_size",
+        "_fading",
         "_let_go_at",
         "_limits",
         "_metrics",
@@ -65,6 +71,7 @@ class Answers:
         self.window = SMALLEST_WINDOW
         """How many requests may be in flight: fewer, the larger the replies that this client has been getting."""
         self._expected_size = 0
+        self._fading = FADING_OF_A_GUESS
         self.abandoned = False
         self.batch = Batch()
         """The batch of the present read; it joins `batches` at its end."""
@@ -120,7 +127,10 @@ class Answers:
         if count != len(entries):
             entries = entries[first : first + count]
         self.unsent += size
-        expected = max(size // count, self._expected_size - (self._expected_size >> 3))
+        expected = self._expected_size - (self._expected_size >> self._fading)
+        if size // count >= expected:
+            expected = size // count
+            self._fading = FADING
         if expected != self._expected_size:
             self._expect(expected)
         if bundle.traced or self.unsent > self._let_go_at:
