@@ -51,13 +51,12 @@ def test_a_read_with_ttl_takes_both_in_one_moment() -> None:
 @pytest.mark.parametrize("length", [1, 2, 9, 10, 99, 100, 1023, 1024])
 def test_heads_made_beforehand_agree_with_commands_made_on_the_way(length: int) -> None:
     key = b"k" * length
-    for verb, heads, tail in (
-        (Verb.READ, COMMANDS.read_heads, b""),
-        (Verb.DELETE, COMMANDS.delete_heads, b""),
-        (Verb.WRITE, COMMANDS.write_heads, b"\r\n$2\r\nvv"),
-    ):
-        arguments = [key, b"vv"] if verb is Verb.WRITE else [key]
-        assert heads[length] + key + tail == COMMANDS.command(verb, arguments, {})[1]
+    for plain in COMMANDS.plain.values():
+        verb = Verb(plain.kind)
+        arguments, tail = ([key, b"vv"], b"\r\n$2\r\nvv") if verb is Verb.WRITE else ([key], b"")
+        assert plain.heads[length] + key + tail == COMMANDS.command(verb, arguments, {})[1]
+    expiring = COMMANDS.expiring_write_heads[length] + key + b"\r\n$2\r\nvv\r\n$2\r\nPX\r\n$2\r\n77"
+    assert expiring == COMMANDS.command(Verb.WRITE, [key, b"vv"], {"px": 77})[1]
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def pipeline(*, up: bool = True, max_requests: int = 100, max_bytes: int = 1000)
 def bundle(owner: Owner, count: int = 1, cost: int = 0) -> Bundle:
     made = Bundle(owner, Batch(), 0.0)
     made.commands = [b"*1\r\n$4\r\nPING"] * count
-    made.entries = [(1, index, b"") for index in range(count)]
+    made.kinds, made.slots = [1] * count, list(range(count))
     made.cost = cost
     return made
 

@@ -554,7 +554,8 @@ def test_replies_to_a_client_that_is_gone_are_dropped() -> None:
     pipeline = talk.pipelines[talk.owner(b"k")]
     bundle = Bundle(Owner(), talk.session._answers.batch, 0.0)  # type: ignore[arg-type]
     bundle.commands.append(b"*2\r\n$3\r\nGET\r\n$5\r\nother")
-    bundle.entries.append((1, 0, b""))
+    bundle.kinds.append(1)
+    bundle.slots.append(0)
     pipeline.submit(bundle)
     pipeline.data_to_send(0.0)
     pipeline.receive(b"$1\r\nX\r\n" * 3 + b"$4\r\nmine\r\n", 0.0)

@@ -6,9 +6,9 @@ counting. Values pass `stored_values` here, in both directions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 import hiredis
 
@@ -46,6 +46,21 @@ def error_line(code: str, text: str, retry_ms: int | None = None) -> bytes:
     return f"ERR {code} retry={retry_ms} :{text}\n".encode()
 
 
+BULK_HEADS: Final[Sequence[bytes]] = tuple(b"$%d" % length for length in range(4096))
+"""`BULK_HEADS[n]` is the line before n bytes in RESP. A look-up costs 20 ns, formatting 90."""
+
+
+class PlainVerb(NamedTuple):
+    """A verb as the hot loop meets it."""
+
+    word: bytes
+    """With the space behind it."""
+    kind: int
+    """Of reply to expect."""
+    heads: list[bytes]
+    """What the command begins with, by the length of the key."""
+
+
 class NamespaceCommands:
     """Redis commands for the keys of one namespace.
 
@@ -53,24 +68,28 @@ class NamespaceCommands:
     the whole command costs 270. A command here ends without its last CRLF: `node_pipeline` joins with it.
     """
 
-    __slots__ = ("delete_heads", "plain", "prefix", "read_heads", "write_heads")
+    __slots__ = ("expiring_write_heads", "plain", "prefix", "read_heads")
 
     def __init__(self, namespace: str) -> None:
         prefix = namespace.encode("ascii") + b":"
         self.prefix = prefix
         lengths = range(len(prefix), len(prefix) + MAX_KEY + 1)
         self.read_heads = [b"*2\r\n$3\r\nGET\r\n$%d\r\n%b" % (length, prefix) for length in lengths]
-        self.write_heads = [b"*3\r\n$3\r\nSET\r\n$%d\r\n%b" % (length, prefix) for length in lengths]
-        self.delete_heads = [b"*2\r\n$6\r\nUNLINK\r\n$%d\r\n%b" % (length, prefix) for length in lengths]
-        self.plain: Mapping[bytes, tuple[int, list[bytes]]] = {
-            b"READ": (READ, self.read_heads),
-            b"GET": (READ, self.read_heads),
-            b"DELETE": (DELETE, self.delete_heads),
-            b"DEL": (DELETE, self.delete_heads),
-            b"WRITE": (WRITE, self.write_heads),
-            b"SET": (WRITE, self.write_heads),
+        self.expiring_write_heads = [b"*5\r\n$3\r\nSET\r\n$%d\r\n%b" % (length, prefix) for length in lengths]
+        write_heads = [b"*3\r\n$3\r\nSET\r\n$%d\r\n%b" % (length, prefix) for length in lengths]
+        delete_heads = [b"*2\r\n$6\r\nUNLINK\r\n$%d\r\n%b" % (length, prefix) for length in lengths]
+        self.plain: Mapping[bytes, PlainVerb] = {
+            verb.word[:4]: verb
+            for verb in (
+                PlainVerb(b"READ ", READ, self.read_heads),
+                PlainVerb(b"GET ", READ, self.read_heads),
+                PlainVerb(b"WRITE ", WRITE, write_heads),
+                PlainVerb(b"SET ", WRITE, write_heads),
+                PlainVerb(b"DELETE ", DELETE, delete_heads),
+                PlainVerb(b"DEL ", DELETE, delete_heads),
+            )
         }
-        """Verbs as the hot loop meets them: the kind of reply to expect, and the heads by key length."""
+        """By the first four bytes, which tell them apart."""
 
     def command(self, verb: Verb, arguments: list[bytes], options: Mapping[str, int]) -> tuple[int, bytes]:
         """The kind of reply to expect and the command, for any request that goes to a node."""

@@ -42,10 +42,6 @@ class BundleOwner(Protocol):
         """`deliver` or `fail` has failed, which is a bug; end this conversation, for its order is lost."""
 
 
-Entry = tuple[int, int, bytes]
-"""A request on its way: the kind of reply to expect, its place in its batch (-1 for none), and its tag."""
-
-
 class Batch:
     """The untagged requests of one read of a client.
 
@@ -62,7 +58,11 @@ class Batch:
 
 
 class Bundle:
-    """Requests of one batch for one node: a command and an entry for each.
+    """Requests of one batch for one node, in the order sent.
+
+    `commands` is what to send, as pieces to be joined by CRLF: one for each word of RESP, or several in one. `kinds`
+    and `slots` have an item for each request: the kind of reply to expect, and where the answer goes, which is a place
+    in the batch or, for a tagged request, its tag as it was sent (`#tag `).
 
     All times are seconds of the monotonic clock.
     """
@@ -73,11 +73,12 @@ class Bundle:
         "commands",
         "cost",
         "deadline",
-        "entries",
+        "kinds",
         "node",
         "owner",
         "received_at",
         "sent_at",
+        "slots",
         "traced",
     )
 
@@ -85,7 +86,8 @@ class Bundle:
         self.owner = owner
         self.batch = batch
         self.commands: list[bytes] = []
-        self.entries: list[Entry] = []
+        self.kinds: list[int] = []
+        self.slots: list[int | bytes] = []
         self.cost = 0
         """Bytes of the values in it."""
         self.answered = 0
@@ -152,7 +154,7 @@ class NodePipeline:
     def submit(self, bundle: Bundle) -> None:
         """Take a bundle, or refuse it at once: DOWN if the node cannot be reached, BUSY if too much is queued."""
         bundle.node = self.name
-        count = len(bundle.entries)
+        count = len(bundle.kinds)
         if self.state is not NodeState.UP:
             _fail(bundle, "DOWN", f"node {self.name} cannot be reached")
         elif (
@@ -194,7 +196,7 @@ class NodePipeline:
         late = [bundle for bundle in self.waiting if bundle.deadline and now > bundle.deadline]
         for bundle in late:
             self.waiting.remove(bundle)
-            self.waiting_requests -= len(bundle.entries)
+            self.waiting_requests -= len(bundle.kinds)
             self.queued_bytes -= bundle.cost
             _fail(bundle, "LATE", "the deadline passed before the request could be sent")
 
@@ -228,7 +230,7 @@ class NodePipeline:
                 raise NodeProtocolError(f"node {self.name} answered what nobody asked")
             bundle = self.in_flight[0]
             first = bundle.answered
-            wanted = len(bundle.entries) - first
+            wanted = len(bundle.kinds) - first
             taken = replies[position : position + wanted]
             count = len(taken)
             position += count

@@ -12,11 +12,11 @@ from typing import Final
 
 from wireproto.core.limits import Limits
 from wireproto.core.verbs import BY_NAME, Argument, VerbSpec, check_options
-from wireproto.core.wire import MAX_CREDENTIAL, MAX_LENGTH_DIGITS
+from wireproto.core.wire import MAX_CREDENTIAL, MAX_LENGTH_DIGITS, MAX_TAG
 
 _LENGTH: Final = re.compile(rb"(0|[1-9][0-9]{0,8}):")
 _WORD: Final = re.compile(rb"[^ \r\n]*")
-_TAG: Final = re.compile(rb"#([A-Za-z0-9_-]{1,16})")
+_TAG: Final = re.compile(rb"[A-Za-z0-9_-]{1,16}")
 _VERB: Final = re.compile(rb"[A-Za-z]{1,16}")
 _OPTION: Final = re.compile(rb"([a-z][a-z0-9_]*)(?:=([A-Za-z0-9._+-]+))?")
 _QUOTED: Final = re.compile(rb'"((?:[^"\\\n]|\\[^\n])*)"')
@@ -27,6 +27,11 @@ MAX_QUOTED: Final = 8 * 1024
 
 _SPACE, _CR, _LF, _QUOTE, _HASH = b' \r\n"#'
 _DIGITS: Final = frozenset(b"0123456789")
+
+
+def is_tag(word: bytes) -> bool:
+    """Whether this may stand behind the # of a tag."""
+    return (word.isalnum() and len(word) <= MAX_TAG) or _TAG.fullmatch(word) is not None
 
 
 class Frame:
@@ -244,10 +249,9 @@ class RequestParser:
         if self._verb_seen:
             self._option(word)
         elif word[0] == _HASH and not self._frame.tag:
-            tag = _TAG.fullmatch(word)
-            if tag is None:
+            if not is_tag(word[1:]):
                 raise _BadStreamError("a tag is # and 1 to 16 of A-Z a-z 0-9 - _")
-            self._frame.tag = tag[1]
+            self._frame.tag = word[1:]
         elif _VERB.fullmatch(word):
             self._verb_seen = True
             self._frame.spec = BY_NAME.get(word.upper())
