@@ -31,6 +31,7 @@ SAMPLES: dict[str, tuple[tuple[str, Any], tuple[str, Any]]] = {
     "host": (("::1", "::1"), ("cache.example.com", "cache.example.com")),
     "port": (("0", 0), ("65535", 65535)),
     "plain_port": (("0", 0), ("7380", 7380)),
+    "workers": (("1", 1), ("1024", 1024)),
     "cert": (("a.pem", Path("a.pem")), ("/b c/ä.pem", Path("/b c/ä.pem"))),
     "key": (("a.pem", Path("a.pem")), ("/b c/ä.pem", Path("/b c/ä.pem"))),
     "tls_minimum": (("TLSv1.2", "TLSv1.2"), ("TLSv1.3", "TLSv1.3")),

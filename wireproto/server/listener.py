@@ -1,5 +1,7 @@
 """Accepting clients: counted as they come, then TLS with a deadline.
 
+All workers accept from the same socket, so that no client waits for one that is busy, hangs or has just died.
+
 `create_server(ssl=...)` shows a connection only after its handshake, so that limits would not bind half-open ones.
 """
 
@@ -10,7 +12,7 @@ import errno
 import logging
 import socket
 import ssl
-from typing import Final
+from typing import Any, Final
 
 from wireproto.errors import ConfigurationError
 from wireproto.server.connection import ClientConnection, ConnectionHub, RefusedConnection
@@ -20,6 +22,9 @@ REFUSALS: Final = 64
 """How many clients over the limit are told so at once; it takes a handshake each. More are closed without a word."""
 TLS_SHUTDOWN_TIMEOUT: Final = 2.0
 PAUSE_AFTER_FAILURE: Final = 0.1
+HEAD_START: Final = 0.002
+"""Seconds that a worker leaves a client to those with fewer connections. A client stays with who takes it, so this is
+what shares them out; who is nearest to the limit of its core turns late and takes fewer."""
 
 log = logging.getLogger("wireproto.listener")
 
@@ -67,9 +72,8 @@ class Listener:
                 task.cancel()
 
     async def _accept_one(self) -> None:
-        loop = self._hub.loop
         try:
-            client, address = await loop.sock_accept(self._listening)
+            client, address = await self._next_client()
         except OSError as error:
             # A client that gave up is nothing; anything else (no descriptors, no memory) would come again at once.
             if error.errno != errno.ECONNABORTED:
@@ -77,21 +81,57 @@ class Listener:
                 await asyncio.sleep(PAUSE_AFTER_FAILURE)
             return
         self._metrics.accepted += 1
-        task = loop.create_task(self._welcome(client, f"{address[0]}:{address[1]}"))
+        peer = f"{address[0]}:{address[1]}"
+        # Counted before the limit is looked at, so that two workers cannot both give away the last place.
+        self._count_handshake(1)
+        if self._hub.slot.all_connections() <= self._limit:
+            task = self._hub.loop.create_task(self._welcome(client, peer))
+        else:
+            self._count_handshake(-1)
+            self._metrics.refused += 1
+            task = self._hub.loop.create_task(self._refuse(client, peer))
         self._handshakes.add(task)
         task.add_done_callback(self._handshakes.discard)
 
-    async def _welcome(self, client: socket.socket, peer: str) -> None:
-        """Make a connection of it, or refuse it."""
-        hub = self._hub
-        if self._metrics.open + self._metrics.handshaking < self._limit:
-            self._metrics.handshaking += 1
+    async def _next_client(self) -> tuple[socket.socket, Any]:
+        """Accept, and leave others the first go where they have fewer connections. Raises OSError."""
+        while True:
+            if self._hub.slot.is_ahead():
+                await self._readable()
+                await asyncio.sleep(HEAD_START)
             try:
-                await self._connect(client, peer, ClientConnection(hub, peer, is_tls=self.tls is not None))
-            finally:
-                self._metrics.handshaking -= 1
-            return
-        self._metrics.refused += 1
+                client, address = self._listening.accept()
+            except BlockingIOError:
+                # Nobody is there, or another worker was faster.
+                await self._readable()
+            else:
+                client.setblocking(False)
+                return client, address
+
+    async def _readable(self) -> None:
+        """Wait for somebody to accept."""
+        loop = self._hub.loop
+        readable = asyncio.Event()
+        loop.add_reader(self._listening, readable.set)
+        try:
+            await readable.wait()
+        finally:
+            # Before the socket is closed: other workers have it too, so the kernel would go on to report it.
+            loop.remove_reader(self._listening)
+
+    def _count_handshake(self, change: int) -> None:
+        self._metrics.handshaking += change
+        self._hub.count_connections()
+
+    async def _welcome(self, client: socket.socket, peer: str) -> None:
+        """Make a connection of it."""
+        try:
+            await self._connect(client, peer, ClientConnection(self._hub, peer, is_tls=self.tls is not None))
+        finally:
+            self._count_handshake(-1)
+
+    async def _refuse(self, client: socket.socket, peer: str) -> None:
+        """Tell it that there are too many, unless too many are to be told."""
         if self._refusing >= REFUSALS:
             client.close()
             return

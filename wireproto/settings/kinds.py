@@ -22,6 +22,7 @@ HOUR: Final = 3600
 DAY: Final = 24 * HOUR
 
 _SIZE_UNITS: Final = {"": 1, "b": 1, "kib": KIB, "mib": MIB, "gib": GIB}
+_ONE_PER_CORE: Final = "auto"
 _DURATION_UNITS: Final[dict[str, int | Fraction]] = {"ms": Fraction(1, 1000), "": 1, "s": 1, "m": 60, "h": HOUR}
 
 
@@ -78,6 +79,25 @@ def whole_seconds(low: int, high: int) -> Kind:
     """A whole number of seconds."""
     check = _range(low, high, _show_duration, whole=True)
     return Kind("TIME", _read_whole_seconds, check, _show_duration, numeric=True)
+
+
+def processes(most: int) -> Kind:
+    """A number of processes; 0, which is written `auto`, is one per core."""
+    return Kind("NUMBER", _read_processes, _range(0, most, _show_processes, whole=True), _show_processes, numeric=True)
+
+
+def _read_processes(text: str) -> int:
+    if text.lower() == _ONE_PER_CORE:
+        return 0
+    number = _read_integer(text)
+    # Only the word: a zero can be a number that somebody's script has got wrong.
+    if number == 0:
+        raise ValueError(f"must be 1 or more, or {_ONE_PER_CORE}")
+    return number
+
+
+def _show_processes(value: int) -> str:
+    return str(value) if value else _ONE_PER_CORE
 
 
 def _read_integer(text: str) -> int:
