@@ -45,8 +45,8 @@ def core_count() -> int:
 
 
 def pause_before_restart(quick_deaths: int) -> float:
-    """Seconds to wait after so many quick deaths in a row. The first may be an accident, and costs no time."""
-    return 0.0 if quick_deaths < 2 else min(LONGEST_PAUSE, 2.0 ** (quick_deaths - 2))
+    """Seconds to wait after so many quick deaths in a row. Two may be an accident, and cost no time."""
+    return 0.0 if quick_deaths < 3 else min(LONGEST_PAUSE, 2.0 ** (quick_deaths - 3))
 
 
 class Supervisor:
@@ -145,7 +145,7 @@ class Supervisor:
         self._drain()
         late = (await asyncio.wait(keepers, timeout=self._order.settings.drain_timeout + KILL_MARGIN))[1]
         if late:
-            log.error("%d workers have not drained in time and are killed", len(late))
+            log.error("workers that have not drained in time and are killed: %d", len(late))
             for worker in self._workers:
                 worker.kill()
         await asyncio.gather(*keepers)
@@ -174,7 +174,7 @@ class Supervisor:
             quick_deaths = quick_deaths + 1 if worker.age < QUICK_DEATH else 0
             pause = pause_before_restart(quick_deaths)
             when = f"in {pause:g} s, as it keeps ending" if pause else "now"
-            log.error("worker %d (process %d) %s; another is started %s", slot + 1, worker.pid, end, when)
+            log.warning("worker %d (process %d) %s; another is started %s", slot + 1, worker.pid, end, when)
             await self._sleep(pause)
             restarts += 1
             await self._replace(slot, restarts)

@@ -8,10 +8,13 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from typing import Final
 
 from wireproto.server.worker_messages import Message, to_line
+from wireproto.settings.declaration import PREFIX
 
-REPORT_LIMIT = 1024 * 1024
+COMMAND: Final = (sys.executable, "-P", "-m", "wireproto.server.worker")
+REPORT_LIMIT: Final = 1024 * 1024
 """Bytes of a report: room for the names of all nodes."""
 
 
@@ -28,10 +31,12 @@ class WorkerProcess:
     @classmethod
     async def spawn(cls, inherited: Sequence[int]) -> WorkerProcess:
         """Start a process with these files, which then waits for an order. Raises OSError."""
-        # A fresh process and not a fork: this one has a running loop. It is to find the modules where this one has.
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
+        # The settings come with the order: some are secrets, which are to stand in one environment less.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+        # A fresh process and not a fork, since this one has a running loop. It finds modules where this one does.
+        environment["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, sys.path))
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "wireproto.server.worker"),
+            *COMMAND,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             env=environment,
