@@ -2,9 +2,9 @@
 
 Starts a server for each number of workers, all with four nodes of their own, and reads values of 100 bytes over 16
 authenticated TLS connections in a closed loop, in alternating rounds. Every reply is compared with what was written.
-Prints requests per second, how many cores the server's processes (supervisor and workers, without the nodes) kept busy,
-and their CPU time per READ; and how many connections each worker had. The generator and the nodes need cores too: on a
-machine with few of them it is they that stop the growth, and CPU time per READ is the figure to look at.
+Then the same with PING, which needs neither a node nor much of a generator: on a machine with few cores it is these
+that stop the growth of READ. Prints requests per second, how many cores the server's processes (supervisor and workers,
+without the nodes) kept busy, their CPU time per request, and how many connections each worker had.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import psutil
 import uvloop
@@ -29,9 +30,9 @@ from tests.live.running import RunningServer, client_context
 class Figure:
     """What one round measured."""
 
-    reads_per_second: float
+    per_second: float
     cores: float
-    cpu_us_per_read: float
+    cpu_us_each: float
     connections: list[int]
 
 
@@ -48,11 +49,23 @@ def cpu_seconds(family: list[psutil.Process]) -> float:
     return sum(one.user + one.system for one in times)
 
 
-async def one_round(server: RunningServer, depth: int, seconds: float) -> Figure:
-    """Read in a closed loop."""
+class Pinger(Reader):
+    """Sends PINGs instead."""
+
+    def __init__(self, api_key: str, depth: int, seed: int) -> None:
+        super().__init__(api_key, depth, seed)
+        self._requests = [b"PING\n" * depth] * 64
+        self._expected = [b"OK\n" * depth] * 64
+
+
+KINDS: Final[dict[str, type[Reader]]] = {"READ": Reader, "PING": Pinger}
+
+
+async def one_round(server: RunningServer, kind: type[Reader], depth: int, seconds: float) -> Figure:
+    """Ask in a closed loop."""
     loop = asyncio.get_running_loop()
     context = client_context(server.ca)
-    readers = [Reader(server.api_key, depth, seed) for seed in range(CONNECTIONS)]
+    readers = [kind(server.api_key, depth, seed) for seed in range(CONNECTIONS)]
     for reader in readers:
         await loop.create_connection(
             lambda reader=reader: reader,  # type: ignore[misc]  # bound now
@@ -96,20 +109,24 @@ def main() -> None:
             servers[workers] = RunningServer(place, "--workers", str(workers))
             stack.callback(servers[workers].stop)
             load(servers[workers])
-        found: dict[tuple[int, int], list[Figure]] = {(depth, workers): [] for depth in (1, 50) for workers in servers}
+        found: dict[tuple[str, int, int], list[Figure]] = {
+            (kind, depth, workers): [] for kind in KINDS for depth in (1, 50) for workers in servers
+        }
         for _ in range(options.rounds):
-            for (depth, workers), figures in found.items():
+            for (kind, depth, workers), figures in found.items():
                 with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                    figures.append(runner.run(one_round(servers[workers], depth, options.seconds)))
+                    figures.append(runner.run(one_round(servers[workers], KINDS[kind], depth, options.seconds)))
     print(f"{CONNECTIONS} connections, TLS, four nodes, 100-byte values, medians of {options.rounds} rounds")
-    heads = f"{'in flight':>9}  {'workers':>7}  {'READs/s':>9}  {'server cores':>12}  {'server CPU per READ':>20}"
+    heads = (
+        f"{'':4}  {'in flight':>9}  {'workers':>7}  {'per second':>10}  {'server cores':>12}  {'server CPU each':>15}"
+    )
     print(f"{heads}  connections of each")
-    for (depth, workers), figures in found.items():
-        rate = statistics.median(figure.reads_per_second for figure in figures)
+    for (kind, depth, workers), figures in found.items():
+        rate = statistics.median(figure.per_second for figure in figures)
         cores = statistics.median(figure.cores for figure in figures)
-        cpu = statistics.median(figure.cpu_us_per_read for figure in figures)
+        cpu = statistics.median(figure.cpu_us_each for figure in figures)
         spread = " ".join(map(str, figures[-1].connections))
-        print(f"{depth:>9}  {workers:>7}  {rate:>9,.0f}  {cores:>12.2f}  {cpu:>17.2f} us  {spread}")
+        print(f"{kind}  {depth:>9}  {workers:>7}  {rate:>10,.0f}  {cores:>12.2f}  {cpu:>12.2f} us  {spread}")
 
 
 if __name__ == "__main__":

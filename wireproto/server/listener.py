@@ -12,7 +12,8 @@ import errno
 import logging
 import socket
 import ssl
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 from wireproto.errors import ConfigurationError
 from wireproto.server.connection import ClientConnection, ConnectionHub, RefusedConnection
@@ -63,23 +64,50 @@ class Listener:
 
     async def run(self) -> None:
         """Accept until cancelled."""
+        self._watch()
         try:
-            while True:
-                await self._accept_one()
+            await asyncio.Event().wait()
         finally:
+            # Before the socket is closed: other workers have it too, so the kernel would go on to report it.
+            self._hub.loop.remove_reader(self._listening)
             self._listening.close()
             for task in self._handshakes:
                 task.cancel()
 
-    async def _accept_one(self) -> None:
+    def _watch(self) -> None:
+        """Accept whoever comes, if nobody has ended this in the meantime."""
+        if self._listening.fileno() >= 0:
+            self._hub.loop.add_reader(self._listening, self._on_client)
+
+    def _look_away(self, seconds: float, then: Callable[[], None]) -> None:
+        self._hub.loop.remove_reader(self._listening)
+        self._hub.loop.call_later(seconds, then)
+
+    def _on_client(self) -> None:
+        """Somebody is there: accept one, so that clients who are here already have their turn before the next."""
+        if self._hub.slot.is_ahead():
+            self._look_away(HEAD_START, self._accept_what_is_left)
+        else:
+            self._accept()
+
+    def _accept_what_is_left(self) -> None:
+        """Accept after all, if no other worker has."""
+        if self._listening.fileno() >= 0:
+            self._watch()
+            self._accept()
+
+    def _accept(self) -> None:
         try:
-            client, address = await self._next_client()
+            client, address = self._listening.accept()
+        except BlockingIOError:
+            return  # another worker was faster
         except OSError as error:
             # A client that gave up is nothing; anything else (no descriptors, no memory) would come again at once.
             if error.errno != errno.ECONNABORTED:
                 log.error("cannot accept clients: %s", error.strerror)
-                await asyncio.sleep(PAUSE_AFTER_FAILURE)
+                self._look_away(PAUSE_AFTER_FAILURE, self._watch)
             return
+        client.setblocking(False)
         self._metrics.accepted += 1
         peer = f"{address[0]}:{address[1]}"
         # Counted before the limit is looked at, so that two workers cannot both give away the last place.
@@ -92,32 +120,6 @@ class Listener:
             task = self._hub.loop.create_task(self._refuse(client, peer))
         self._handshakes.add(task)
         task.add_done_callback(self._handshakes.discard)
-
-    async def _next_client(self) -> tuple[socket.socket, Any]:
-        """Accept, and leave others the first go where they have fewer connections. Raises OSError."""
-        while True:
-            if self._hub.slot.is_ahead():
-                await self._readable()
-                await asyncio.sleep(HEAD_START)
-            try:
-                client, address = self._listening.accept()
-            except BlockingIOError:
-                # Nobody is there, or another worker was faster.
-                await self._readable()
-            else:
-                client.setblocking(False)
-                return client, address
-
-    async def _readable(self) -> None:
-        """Wait for somebody to accept."""
-        loop = self._hub.loop
-        readable = asyncio.Event()
-        loop.add_reader(self._listening, readable.set)
-        try:
-            await readable.wait()
-        finally:
-            # Before the socket is closed: other workers have it too, so the kernel would go on to report it.
-            loop.remove_reader(self._listening)
 
     def _count_handshake(self, change: int) -> None:
         self._metrics.handshaking += change

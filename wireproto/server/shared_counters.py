@@ -127,13 +127,16 @@ class WorkerSlot:
         return sum(self._counters.connections)
 
     def is_ahead(self) -> bool:
-        """Whether another worker has fewer connections by enough to be given the next one."""
+        """Whether another worker has fewer connections by enough to be given the next one.
+
+        Two, and an eighth where there are many: to wait for others has its price while connections come and go.
+        """
         connections, phases = self._counters.connections, self._counters.phases
         others = [connections[slot] for slot in self._others if phases[slot] == Phase.SERVING]
         if not others:
             return False
         fewest = min(others)
-        return connections[self.index] > fewest + fewest // 8
+        return connections[self.index] >= fewest + 2 + fewest // 8
 
     def connections_of(self, slot: int) -> int:
         """The connections of one worker."""
