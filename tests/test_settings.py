@@ -246,6 +246,15 @@ def test_empty_text_takes_an_optional_setting_back(sources: Sources, setting: Se
     assert getattr(sources.parse(), setting.name) is None
 
 
+def test_one_worker_per_core_is_asked_for_by_a_word_or_by_zero() -> None:
+    for text in ("auto", "Auto", "0"):
+        assert parse(["--workers", text], {"WIREPROTO_WORKERS": "3"})[0] == Settings()
+    for text in ("-1", "1025"):
+        assert refused(["--workers", text]) == f"flag --workers: '{text}' must be between 1 and 1024, or auto"
+    with pytest.raises(SettingError, match="must be between 1 and 1024"):
+        Settings(workers=True)
+
+
 # --- The command line -------------------------------------------------------------------------------------------------
 
 

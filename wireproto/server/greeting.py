@@ -48,10 +48,13 @@ def greeting(
     else:
         lines.append(f"API key: shown at the first start; its hash is in {settings.state_folder}")
     target = "localhost" if host in ("127.0.0.1", "::1") else shown_host
+    return [*lines, *_to_paste(f"{target}:{port}{authority}", api_key)]
+
+
+def _to_paste(target: str, api_key: str) -> list[str]:
     return [
-        *lines,
         "to try it, paste:",
-        f"  openssl s_client -quiet -connect {target}:{port}{authority}",
+        f"  openssl s_client -quiet -connect {target}",
         f'  auth "{api_key}"',
         '  write "my_key" "my_value" ex=60',
         '  read "my_key"',

@@ -22,8 +22,8 @@ HOUR: Final = 3600
 DAY: Final = 24 * HOUR
 
 _SIZE_UNITS: Final = {"": 1, "b": 1, "kib": KIB, "mib": MIB, "gib": GIB}
-_ONE_PER_CORE: Final = "auto"
 _DURATION_UNITS: Final[dict[str, int | Fraction]] = {"ms": Fraction(1, 1000), "": 1, "s": 1, "m": 60, "h": HOUR}
+_ONE_PER_CORE: Final = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +82,17 @@ def whole_seconds(low: int, high: int) -> Kind:
 
 
 def processes(most: int) -> Kind:
-    """A number of processes; 0, which is written `auto`, is one per core."""
-    return Kind("NUMBER", _read_processes, _range(0, most, _show_processes, whole=True), _show_processes, numeric=True)
+    """A number of processes; 0, which is also written `auto`, is one per core."""
+
+    def check(value: object) -> None:
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+            raise ValueError(f"must be between 1 and {most}, or {_ONE_PER_CORE}")
+
+    return Kind("NUMBER", _read_processes, check, _show_processes, numeric=True)
 
 
 def _read_processes(text: str) -> int:
-    if text.lower() == _ONE_PER_CORE:
-        return 0
-    number = _read_integer(text)
-    # Only the word: a zero can be a number that somebody's script has got wrong.
-    if number == 0:
-        raise ValueError(f"must be 1 or more, or {_ONE_PER_CORE}")
-    return number
+    return 0 if text.lower() == _ONE_PER_CORE else _read_integer(text)
 
 
 def _show_processes(value: int) -> str:
