@@ -31,6 +31,7 @@ SAMPLES: dict[str, tuple[tuple[str, Any], tuple[str, Any]]] = {
     "host": (("::1", "::1"), ("cache.example.com", "cache.example.com")),
     "port": (("0", 0), ("65535", 65535)),
     "plain_port": (("0", 0), ("7380", 7380)),
+    "workers": (("1", 1), ("1024", 1024)),
     "cert": (("a.pem", Path("a.pem")), ("/b c/ä.pem", Path("/b c/ä.pem"))),
     "key": (("a.pem", Path("a.pem")), ("/b c/ä.pem", Path("/b c/ä.pem"))),
     "tls_minimum": (("TLSv1.2", "TLSv1.2"), ("TLSv1.3", "TLSv1.3")),
@@ -243,6 +244,15 @@ def test_empty_text_takes_an_optional_setting_back(sources: Sources, setting: Se
     sources.give("file", setting, SAMPLES[setting.name][0][0])
     sources.give("environment", setting, "")
     assert getattr(sources.parse(), setting.name) is None
+
+
+def test_one_worker_per_core_is_asked_for_by_a_word_or_by_zero() -> None:
+    for text in ("auto", "Auto", "0"):
+        assert parse(["--workers", text], {"WIREPROTO_WORKERS": "3"})[0] == Settings()
+    for text in ("-1", "1025"):
+        assert refused(["--workers", text]) == f"flag --workers: '{text}' must be between 1 and 1024, or auto"
+    with pytest.raises(SettingError, match="must be between 1 and 1024"):
+        Settings(workers=True)
 
 
 # --- The command line -------------------------------------------------------------------------------------------------

@@ -19,11 +19,23 @@ START_TIMEOUT = 20.0
 
 
 class RunningServer:
-    """`python server.py` on free ports, with state and certificates of its own."""
+    """`python server.py` on free ports, with state and certificates of its own.
 
-    def __init__(self, folder: Path, *flags: str, environment: dict[str, str] | None = None) -> None:
+    It serves in one process, unless the flags say how many: most tests look at that process. `door` is what Python
+    runs.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *flags: str,
+        environment: dict[str, str] | None = None,
+        door: tuple[str, ...] = (str(REPOSITORY / "server.py"),),
+    ) -> None:
         self.folder = folder
-        command = [sys.executable, str(REPOSITORY / "server.py"), "--port", "0", "--plain-port", "0"]
+        command = [sys.executable, *door, "--port", "0", "--plain-port", "0"]
+        if "--workers" not in flags:
+            command += ["--workers", "1"]
         command += ["--certs-folder", str(folder / "certs"), "--state-folder", str(folder / "state"), *flags]
         clean = {name: value for name, value in os.environ.items() if not name.startswith("WIREPROTO_")}
         self.errors = (folder / "errors.log").open("ab")

@@ -482,7 +482,7 @@ async def run(self):
     raise RuntimeError("a bug")
 
 Listener.run = run
-sys.exit(main(["--port", "0", "--shards", "1"]))
+sys.exit(main(["--port", "0", "--shards", "1", "--workers", "1"]))
 """
 
 

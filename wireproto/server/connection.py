@@ -12,6 +12,7 @@ from wireproto.core.server_session import ServerSession
 from wireproto.core.session_context import SessionContext
 from wireproto.server.receive_buffer import RECEIVE_BUFFER
 from wireproto.server.router import Router
+from wireproto.server.shared_counters import WorkerSlot
 from wireproto.settings import Settings
 
 WRITE_HIGH_WATER: Final = 256 * 1024
@@ -31,14 +32,20 @@ log = logging.getLogger("wireproto.connections")
 class ConnectionHub:
     """What the connections of a process share: who is open, and who has something to write."""
 
-    def __init__(self, context: SessionContext, router: Router, settings: Settings) -> None:
+    def __init__(self, context: SessionContext, router: Router, settings: Settings, slot: WorkerSlot) -> None:
         self.context = context
         self.router = router
         self.settings = settings
+        self.slot = slot
         self.open: set[ClientConnection] = set()
         self.loop = asyncio.get_running_loop()
         self._to_flush: list[ClientConnection] = []
         self._partial: list[ClientConnection] = []
+
+    def count_connections(self) -> None:
+        """Tell the other workers how many connections there are here."""
+        metrics = self.context.metrics
+        self.slot.count_connections(metrics.open + metrics.handshaking)
 
     def flush_soon(self, connection: ClientConnection) -> None:
         """Write its answers at the end of this turn of the loop, when more nodes may have answered."""
@@ -155,6 +162,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         if self in self._hub.open:
             self._hub.open.remove(self)
             self._metrics.open -= 1
+            self._hub.count_connections()
 
     # -- answers
 

@@ -1,5 +1,7 @@
 """Accepting clients: counted as they come, then TLS with a deadline.
 
+All workers accept from the same socket, so that no client waits for one that is busy, hangs or has just died.
+
 `create_server(ssl=...)` shows a connection only after its handshake, so that limits would not bind half-open ones.
 """
 
@@ -10,6 +12,7 @@ import errno
 import logging
 import socket
 import ssl
+from collections.abc import Callable
 from typing import Final
 
 from wireproto.errors import ConfigurationError
@@ -20,6 +23,9 @@ REFUSALS: Final = 64
 """How many clients over the limit are told so at once; it takes a handshake each. More are closed without a word."""
 TLS_SHUTDOWN_TIMEOUT: Final = 2.0
 PAUSE_AFTER_FAILURE: Final = 0.1
+HEAD_START: Final = 0.002
+"""Seconds that a worker leaves a client to those with fewer connections. A client stays with who takes it, so this is
+what shares them out; who is nearest to the limit of its core turns late and takes fewer."""
 
 log = logging.getLogger("wireproto.listener")
 
@@ -58,40 +64,76 @@ class Listener:
 
     async def run(self) -> None:
         """Accept until cancelled."""
+        self._watch()
         try:
-            while True:
-                await self._accept_one()
+            await asyncio.Event().wait()
         finally:
+            # Before the socket is closed: other workers have it too, so the kernel would go on to report it.
+            self._hub.loop.remove_reader(self._listening)
             self._listening.close()
             for task in self._handshakes:
                 task.cancel()
 
-    async def _accept_one(self) -> None:
-        loop = self._hub.loop
+    def _watch(self) -> None:
+        """Accept whoever comes, if nobody has ended this in the meantime."""
+        if self._listening.fileno() >= 0:
+            self._hub.loop.add_reader(self._listening, self._on_client)
+
+    def _look_away(self, seconds: float, then: Callable[[], None]) -> None:
+        self._hub.loop.remove_reader(self._listening)
+        self._hub.loop.call_later(seconds, then)
+
+    def _on_client(self) -> None:
+        """Somebody is there: accept one, so that clients who are here already have their turn before the next."""
+        if self._hub.slot.is_ahead():
+            self._look_away(HEAD_START, self._accept_what_is_left)
+        else:
+            self._accept()
+
+    def _accept_what_is_left(self) -> None:
+        """Accept after all, if no other worker has."""
+        if self._listening.fileno() >= 0:
+            self._watch()
+            self._accept()
+
+    def _accept(self) -> None:
         try:
-            client, address = await loop.sock_accept(self._listening)
+            client, address = self._listening.accept()
+        except BlockingIOError:
+            return  # another worker was faster
         except OSError as error:
             # A client that gave up is nothing; anything else (no descriptors, no memory) would come again at once.
             if error.errno != errno.ECONNABORTED:
                 log.error("cannot accept clients: %s", error.strerror)
-                await asyncio.sleep(PAUSE_AFTER_FAILURE)
+                self._look_away(PAUSE_AFTER_FAILURE, self._watch)
             return
+        client.setblocking(False)
         self._metrics.accepted += 1
-        task = loop.create_task(self._welcome(client, f"{address[0]}:{address[1]}"))
+        peer = f"{address[0]}:{address[1]}"
+        # Counted before the limit is looked at, so that two workers cannot both give away the last place.
+        self._count_handshake(1)
+        if self._hub.slot.all_connections() <= self._limit:
+            task = self._hub.loop.create_task(self._welcome(client, peer))
+        else:
+            self._count_handshake(-1)
+            self._metrics.refused += 1
+            task = self._hub.loop.create_task(self._refuse(client, peer))
         self._handshakes.add(task)
         task.add_done_callback(self._handshakes.discard)
 
+    def _count_handshake(self, change: int) -> None:
+        self._metrics.handshaking += change
+        self._hub.count_connections()
+
     async def _welcome(self, client: socket.socket, peer: str) -> None:
-        """Make a connection of it, or refuse it."""
-        hub = self._hub
-        if self._metrics.open + self._metrics.handshaking < self._limit:
-            self._metrics.handshaking += 1
-            try:
-                await self._connect(client, peer, ClientConnection(hub, peer, is_tls=self.tls is not None))
-            finally:
-                self._metrics.handshaking -= 1
-            return
-        self._metrics.refused += 1
+        """Make a connection of it."""
+        try:
+            await self._connect(client, peer, ClientConnection(self._hub, peer, is_tls=self.tls is not None))
+        finally:
+            self._count_handshake(-1)
+
+    async def _refuse(self, client: socket.socket, peer: str) -> None:
+        """Tell it that there are too many, unless too many are to be told."""
         if self._refusing >= REFUSALS:
             client.close()
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
 
@@ -21,27 +21,29 @@ TICK: Final = 0.015
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One name on the ring, where its node is, and the process that it runs in, if it was started here."""
+    """One name on the ring, the URL of its node, and the process that it runs in, if it was started here."""
 
     name: str
     weight: float
-    endpoint: NodeEndpoint
+    url: str = field(repr=False)
     pid: int | None = None
 
 
 class Router:
-    """Keeps `settings.pool_size` connections to each shard's node."""
+    """Keeps `settings.pool_size` connections to each shard's node. Raises ConfigurationError for a URL of no use."""
 
     def __init__(self, shards: Sequence[Shard], settings: Settings) -> None:
         self.ring = HashRing({shard.name: shard.weight for shard in shards}, seed=settings.ring_seed)
         by_name = {shard.name: shard for shard in shards}
         self._shards = [by_name[name] for name in self.ring.names]
-        self._pools = [
-            [NodeConnection(shard.name, shard.endpoint, settings) for _ in range(settings.pool_size)]
-            for shard in self._shards
-        ]
+        self._pools = [self._pool(shard, settings) for shard in self._shards]
         self._lanes = [[connection.pipeline for connection in lane] for lane in zip(*self._pools, strict=True)]
         self._clients = 0
+
+    @staticmethod
+    def _pool(shard: Shard, settings: Settings) -> list[NodeConnection]:
+        endpoint = NodeEndpoint.from_url(shard.url)
+        return [NodeConnection(shard.name, endpoint, settings) for _ in range(settings.pool_size)]
 
     def pipelines_for_client(self) -> list[NodePipeline]:
         """A pipeline to each node, in the order of the ring's names.

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import secrets
 import time
 from collections.abc import Mapping
 
-from wireproto import __version__
-from wireproto.core.metrics import Metrics
 from wireproto.server.router import Router
+from wireproto.server.statistics import Statistics
 
 log = logging.getLogger("wireproto.server")
 audit_log = logging.getLogger("wireproto.audit")
@@ -20,10 +18,9 @@ audit_log = logging.getLogger("wireproto.audit")
 class ProcessSurroundings:
     """The surroundings of all sessions of this process (`core.session_context.Surroundings`)."""
 
-    def __init__(self, router: Router, metrics: Metrics) -> None:
+    def __init__(self, router: Router, statistics: Statistics) -> None:
         self._router = router
-        self._metrics = metrics
-        self._started_at = time.monotonic()
+        self._statistics = statistics
 
     def wall_clock(self) -> float:
         """Seconds since 1970."""
@@ -39,14 +36,7 @@ class ProcessSurroundings:
 
     def stats(self) -> bytes:
         """All counters and nodes, as one JSON object."""
-        stats: dict[str, object] = {
-            "version": __version__,
-            "pid": os.getpid(),
-            "uptime_s": round(time.monotonic() - self._started_at, 1),
-            **self._metrics.as_json(),
-            "nodes": self._router.stats(),
-        }
-        return json.dumps(stats).encode("ascii")
+        return self._statistics.as_json()
 
     def audit(self, event: str, details: Mapping[str, object]) -> None:
         """Log who came in and who was refused. The details are names and addresses, never what a client sent."""

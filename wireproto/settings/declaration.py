@@ -32,6 +32,7 @@ from wireproto.settings.kinds import (
     duration,
     integer,
     is_loopback,
+    processes,
     size,
     whole_seconds,
 )
@@ -72,6 +73,10 @@ class Settings:
     port: int = _setting(7379, integer(0, 65535), _LISTEN, "TLS port; 0 picks a free one")
     plain_port: int | None = _setting(
         None, integer(0, 65535), _LISTEN, "port without TLS, on a loopback address only; 0 picks a free one"
+    )
+
+    workers: int = _setting(
+        0, processes(1024), _LISTEN, "processes that serve, behind one address; auto is one per core"
     )
 
     cert: Path | None = _setting(None, PATH, _TLS, "certificate chain (PEM); without it one is made for development")

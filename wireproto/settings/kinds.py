@@ -23,6 +23,7 @@ DAY: Final = 24 * HOUR
 
 _SIZE_UNITS: Final = {"": 1, "b": 1, "kib": KIB, "mib": MIB, "gib": GIB}
 _DURATION_UNITS: Final[dict[str, int | Fraction]] = {"ms": Fraction(1, 1000), "": 1, "s": 1, "m": 60, "h": HOUR}
+_ONE_PER_CORE: Final = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,24 @@ def whole_seconds(low: int, high: int) -> Kind:
     """A whole number of seconds."""
     check = _range(low, high, _show_duration, whole=True)
     return Kind("TIME", _read_whole_seconds, check, _show_duration, numeric=True)
+
+
+def processes(most: int) -> Kind:
+    """A number of processes; 0, which is also written `auto`, is one per core."""
+
+    def check(value: object) -> None:
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+            raise ValueError(f"must be between 1 and {most}, or {_ONE_PER_CORE}")
+
+    return Kind("NUMBER", _read_processes, check, _show_processes, numeric=True)
+
+
+def _read_processes(text: str) -> int:
+    return 0 if text.lower() == _ONE_PER_CORE else _read_integer(text)
+
+
+def _show_processes(value: int) -> str:
+    return str(value) if value else _ONE_PER_CORE
 
 
 def _read_integer(text: str) -> int:

@@ -7,11 +7,10 @@ import logging
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from wireproto.server import app
+from wireproto.server import certificate_care
 from wireproto.server.certificates import ensure_development_certificates, server_context
 from wireproto.settings import Settings
 
@@ -27,22 +26,22 @@ async def test_a_certificate_that_is_renewed_or_replaced_is_loaded_and_a_broken_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(app, "CERTIFICATE_CHECK", 0.01)
+    monkeypatch.setattr(certificate_care, "CERTIFICATE_CHECK", 0.01)
     settings = Settings(certs_folder=tmp_path)
     nearly_over = datetime.now(UTC) - timedelta(days=70)
     files = ensure_development_certificates(tmp_path, nearly_over)
     first = server_context(files, "TLSv1.3")
-    listener = SimpleNamespace(tls=first)
-    watching = asyncio.create_task(app.keep_certificate_fresh(settings, files, listener))  # type: ignore[arg-type]
+    used = [first]
+    watching = asyncio.create_task(certificate_care.keep_certificate_fresh(settings, files, used.append))
     try:
-        await eventually(lambda: listener.tls is not first)
-        renewed = listener.tls
+        await eventually(lambda: used[-1] is not first)
+        renewed = used[-1]
         good = files.cert.read_bytes()
         files.cert.write_text("damaged")
         await eventually(lambda: "stays as it is" in caplog.text)
-        assert listener.tls is renewed
+        assert used[-1] is renewed
         files.cert.write_bytes(good)
         os.utime(files.cert, ns=(1, 1))
-        await eventually(lambda: listener.tls is not renewed)
+        await eventually(lambda: used[-1] is not renewed)
     finally:
         watching.cancel()

@@ -1,0 +1,62 @@
+"""What a person wants to know after the start, with lines to paste."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from wireproto import __version__
+from wireproto.server.certificates import CertificateFiles
+from wireproto.server.router import Shard
+from wireproto.server.serving import ListeningSockets
+from wireproto.server.state_folder import State
+from wireproto.settings import Settings
+
+
+def greeting(
+    settings: Settings,
+    *,
+    state: State,
+    files: CertificateFiles,
+    sockets: ListeningSockets,
+    shards: Sequence[Shard],
+    down: Sequence[str],
+    workers: Sequence[int],
+) -> list[str]:
+    """The lines. `down` names the nodes that cannot be reached, `workers` the processes, if this one does not serve."""
+    host, port = sockets.tls.getsockname()[:2]
+    shown_host = f"[{host}]" if ":" in host else host
+    lines = [f"wireproto {__version__}", f"listening on {shown_host}:{port} (TLS)"]
+    if sockets.plain is not None:
+        lines.append(f"listening on {shown_host}:{sockets.plain.getsockname()[1]} (plain TCP, for nc)")
+    if workers:
+        lines.append(f"workers: {len(workers)} (processes {' '.join(map(str, workers))})")
+    kind = "named" if settings.nodes else f"started here, {settings.node_memory} each"
+    lines.append(f"nodes: {' '.join(sorted(shard.name for shard in shards))} ({kind})")
+    if down:
+        lines.append(f"nodes that cannot be reached: {' '.join(down)}")
+    authority = ""
+    if files.ca is not None:
+        lines.append(f"certificate authority for clients: {files.ca}")
+        authority = f" -CAfile {shlex.quote(str(files.ca))}"
+    api_key = "your-api-key"
+    if state.new_api_key is not None:
+        api_key = state.new_api_key
+        lines.append(f"API key, shown this once: {api_key}")
+    elif settings.api_key is not None:
+        lines.append("API key: the one in WIREPROTO_API_KEY")
+    else:
+        lines.append(f"API key: shown at the first start; its hash is in {settings.state_folder}")
+    target = "localhost" if host in ("127.0.0.1", "::1") else shown_host
+    return [*lines, *_to_paste(f"{target}:{port}{authority}", api_key)]
+
+
+def _to_paste(target: str, api_key: str) -> list[str]:
+    return [
+        "to try it, paste:",
+        f"  openssl s_client -quiet -connect {target}",
+        f'  auth "{api_key}"',
+        '  write "my_key" "my_value" ex=60',
+        '  read "my_key"',
+        "  quit",
+    ]

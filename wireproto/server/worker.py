@@ -1,0 +1,177 @@
+"""A worker: one of the processes that serve clients behind one address.
+
+    python -P -m wireproto.server.worker     orders on standard input, reports on standard output (`worker_messages`)
+
+It ends when it is told to drain, by SIGTERM, and when standard input ends, which is what a `kill -9` of the supervisor
+comes to: nobody is to hold the address then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from contextlib import suppress
+from typing import Final
+
+import uvloop
+
+from wireproto.errors import ConfigurationError
+from wireproto.server.background import either
+from wireproto.server.certificates import server_context
+from wireproto.server.serving import ListeningSockets, ServingProcess, Setup, connected
+from wireproto.server.shared_counters import SharedCounters, WorkerSlot
+from wireproto.server.worker_messages import Descriptors, Message, Order, authority_from_json, to_line
+
+EXIT_BUG: Final = 1
+EXIT_CONFIGURATION: Final = 2
+ORPHAN_DRAIN: Final = 1.0
+"""Seconds for open requests when the supervisor is gone, and with it, perhaps, the nodes."""
+ORPHAN_LIMIT: Final = 1.5
+"""Seconds until a worker without a supervisor ends, whatever it is doing."""
+
+log = logging.getLogger("wireproto.worker")
+
+
+class Worker:
+    """What this process has been told, and what it does about it."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._shutdown = asyncio.Event()
+        self._asked_to_stop = False
+        self._order: asyncio.Future[Message] = self._loop.create_future()
+        self._keys: asyncio.Future[Message] = self._loop.create_future()
+        self._process: ServingProcess | None = None
+
+    async def run(self) -> int:
+        """Obey until the end; the exit code."""
+        self._loop.add_signal_handler(signal.SIGTERM, self._stop)
+        # A terminal's Ctrl-C is for the supervisor, which drains all of its workers.
+        self._loop.add_signal_handler(signal.SIGINT, lambda: None)
+        threading.Thread(target=self._listen, daemon=True).start()
+        await either(_done(self._order), self._shutdown.wait())
+        if self._order.done():
+            try:
+                await self._carry_out(Order.from_json(self._order.result()))
+            except ConfigurationError as error:
+                self._report({"failed": str(error)})
+                return EXIT_CONFIGURATION
+        return 0 if self._asked_to_stop else EXIT_BUG
+
+    async def _carry_out(self, order: Order) -> None:
+        """Connect to the nodes, wait for the keys, and serve. Raises ConfigurationError."""
+        settings = order.settings
+        logging.basicConfig(
+            stream=sys.stderr,
+            level=settings.log_level.upper(),
+            format=f"%(asctime)s %(levelname)s %(name)s [worker {order.slot + 1}]: %(message)s",
+        )
+        # What there is to say about the certificate, the supervisor has said.
+        logging.getLogger("wireproto.certificates").setLevel(logging.ERROR)
+        setup = _setup(order)
+        async with connected(order.shards, settings, self._shutdown) as router:
+            self._report({"connected": router.down()})
+            await either(_done(self._keys), self._shutdown.wait())
+            if not self._keys.done():
+                return
+            authority = authority_from_json(self._keys.result(), settings.token_lifetime)
+            self._process = ServingProcess(setup, router, authority)
+            await self._process.serve(self._shutdown, lambda: self._report({"ready": True}))
+
+    # -- the supervisor
+
+    def _listen(self) -> None:
+        """Read what the supervisor says. A thread of its own, so that it also ends a process whose loop hangs."""
+        with open(sys.stdin.fileno(), "rb", closefd=False) as lines:
+            for line in lines:
+                self._loop.call_soon_threadsafe(self._obey, json.loads(line))
+        if self._shutdown.is_set():
+            # Somebody wants it to end at once: the supervisor waits for workers that drain.
+            os._exit(EXIT_BUG)
+        with suppress(RuntimeError):  # the loop has ended in this moment
+            self._loop.call_soon_threadsafe(self._drain_as_orphan)
+        time.sleep(ORPHAN_LIMIT)
+        os._exit(EXIT_BUG)
+
+    def _obey(self, message: Message) -> None:
+        if "order" in message:
+            self._order.set_result(message["order"])
+        elif "keys" in message:
+            self._keys.set_result(message["keys"])
+        elif "reload_certificate" in message:
+            self._reload_certificate()
+        elif "drain" in message:
+            self._stop()
+
+    def _stop(self) -> None:
+        self._asked_to_stop = True
+        self._shutdown.set()
+
+    def _drain_as_orphan(self) -> None:
+        if self._process is not None:
+            self._process.drain_timeout = ORPHAN_DRAIN
+        self._stop()
+
+    def _reload_certificate(self) -> None:
+        """Take the certificate for new connections; keep the old one if it cannot be loaded."""
+        if self._process is None:
+            return  # it was loaded a moment ago
+        order = Order.from_json(self._order.result())
+        try:
+            self._process.use_certificate(server_context(order.files, order.settings.tls_minimum))
+        except ConfigurationError as error:
+            log.error("the certificate stays as it is: %s", error)
+
+    @staticmethod
+    def _report(message: Message) -> None:
+        with suppress(BrokenPipeError):  # the supervisor is gone; standard input says so too
+            sys.stdout.buffer.write(to_line(message))
+            sys.stdout.buffer.flush()
+
+
+def _setup(order: Order) -> Setup:
+    """What the order says, opened and loaded. Raises ConfigurationError."""
+    descriptors = order.descriptors
+    return Setup(
+        settings=order.settings,
+        sockets=_sockets(descriptors),
+        tls=server_context(order.files, order.settings.tls_minimum),
+        slot=WorkerSlot(SharedCounters(descriptors.counters, descriptors.slots, descriptors.capacity), order.slot),
+        server=order.server,
+        restarts=order.restarts,
+    )
+
+
+def _sockets(descriptors: Descriptors) -> ListeningSockets:
+    tls = socket.socket(fileno=descriptors.tls)
+    plain = None if descriptors.plain is None else socket.socket(fileno=descriptors.plain)
+    for listening in (tls, plain):
+        if listening is not None:
+            listening.setblocking(False)
+    return ListeningSockets(tls, plain)
+
+
+async def _done(future: asyncio.Future[Message]) -> None:
+    """Wait for a future without a say in it: to cancel this does not cancel the future."""
+    await asyncio.wait([future])
+
+
+def main() -> int:
+    """Work until told otherwise; the exit code."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_run())
+
+
+async def _run() -> int:
+    return await Worker().run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""What a supervisor and its workers say to each other: JSON objects, one a line, over pipes that nobody else has.
+
+    supervisor -> worker    {"order": ...}                  what to serve and where
+                            {"keys": ...}                   whom to let in; then it serves
+                            {"reload_certificate": true}    take the certificate's files for new connections
+                            {"drain": true}                 take nothing new, answer what is open, end
+    worker -> supervisor    {"connected": [names]}          the nodes have been tried; these cannot be reached
+                            {"ready": true}                 clients are accepted
+                            {"failed": "why"}               the order cannot be carried out
+
+Secrets travel here, and not in arguments or the environment, which other processes can read.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from wireproto.core.api_keys import ApiKeyRecord
+from wireproto.core.tokens import TokenAuthority
+from wireproto.server.certificates import CertificateFiles
+from wireproto.server.router import Shard
+from wireproto.server.state_folder import State
+from wireproto.server.statistics import ServerIdentity
+from wireproto.settings import SETTINGS, Settings
+from wireproto.settings.kinds import PATH
+
+Message = dict[str, Any]
+
+
+def to_line(message: Message) -> bytes:
+    """A message as it is sent."""
+    return json.dumps(message).encode("ascii") + b"\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptors:
+    """Files that a worker inherits, and how large the shared memory's slots are."""
+
+    tls: int
+    plain: int | None
+    counters: int
+    slots: int
+    capacity: int
+
+    def to_inherit(self) -> list[int]:
+        """The numbers of the files."""
+        return [number for number in (self.tls, self.plain, self.counters) if number is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a worker is to serve. `slot` counts from 0; `restarts` is how often its worker has been replaced."""
+
+    settings: Settings
+    shards: tuple[Shard, ...]
+    files: CertificateFiles
+    descriptors: Descriptors
+    server: ServerIdentity
+    slot: int
+    restarts: int = 0
+
+    def to_json(self) -> Message:
+        """This order as a JSON object."""
+        # The worker goes by the shards and the keys, so these settings are not for it.
+        settings = replace(self.settings, nodes=(), api_key=None)
+        return {
+            "settings": {item.name: _plain(getattr(settings, item.name)) for item in fields(settings)},
+            "shards": [asdict(shard) for shard in self.shards],
+            "files": {name: _plain(path) for name, path in asdict(self.files).items()},
+            "descriptors": asdict(self.descriptors),
+            "server": asdict(self.server),
+            "slot": self.slot,
+            "restarts": self.restarts,
+        }
+
+    @classmethod
+    def from_json(cls, value: Message) -> Order:
+        """The order in a JSON object that `to_json` has made."""
+        paths = {setting.name for setting in SETTINGS if setting.kind is PATH}
+        settings: Message = {
+            name: Path(item) if name in paths and item is not None else item for name, item in value["settings"].items()
+        }
+        files: Message = {name: path if path is None else Path(path) for name, path in value["files"].items()}
+        return cls(
+            settings=Settings(**{**settings, "nodes": ()}),
+            shards=tuple(Shard(**shard) for shard in value["shards"]),
+            files=CertificateFiles(**files),
+            descriptors=Descriptors(**value["descriptors"]),
+            server=ServerIdentity(**value["server"]),
+            slot=value["slot"],
+            restarts=value["restarts"],
+        )
+
+
+def keys_to_json(state: State) -> Message:
+    """Whom to let in, and the key that signs tokens: all workers have the same."""
+    return {
+        "records": [record.to_json() for record in state.records],
+        "signing_key": base64.b64encode(state.signing_key).decode("ascii"),
+        "key_id": state.key_id,
+    }
+
+
+def authority_from_json(value: Message, token_lifetime: int) -> TokenAuthority:
+    """The authority of a message that `keys_to_json` has made. `token_lifetime` is in seconds."""
+    records = tuple(ApiKeyRecord.from_json(record) for record in value["records"])
+    return TokenAuthority(records, base64.b64decode(value["signing_key"]), value["key_id"], token_lifetime)
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
