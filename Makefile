@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: run test check lint format clean
+.PHONY: run test check lint format bench bench-peers clean
 
 run: $(VENV)/.run
 	@exec $(BIN)/python server.py $(ARGS)
@@ -16,6 +16,15 @@ check: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# `make bench ARGS=--quick`; the results go to bench/results.
+bench: $(VENV)/.bench
+	@exec $(BIN)/python -m bench suite $(ARGS)
+
+# What the benchmark holds us against. It runs without them too.
+bench-peers:
+	sudo=$$(command -v sudo || true); $$sudo apt-get update -qq && \
+	  $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends haproxy nutcracker redis-server
 
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
@@ -31,6 +40,10 @@ $(VENV)/.run: setup.cfg pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.test: setup.cfg pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@ $(VENV)/.run
+
+$(VENV)/.bench: setup.cfg pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@ $(VENV)/.run
 
 clean:
