@@ -6,6 +6,8 @@ import os
 import signal
 import socket
 import ssl
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -16,7 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.live.running import RawClient, RunningServer, keys_by_node, wait_until
+from tests.live.running import REPOSITORY, RawClient, RunningServer, keys_by_node, wait_until
 
 StartServer = Callable[..., RunningServer]
 Stats = dict[str, object]
@@ -283,9 +285,17 @@ def test_a_new_certificate_reaches_all_workers(start: StartServer) -> None:
 # -- the end of a worker
 
 
+def time_to_start_a_process() -> float:
+    """Seconds until a process has loaded what a worker needs, on the machine as busy as it is."""
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-c", "import wireproto.server.worker"], check=True, cwd=REPOSITORY)
+    return time.monotonic() - began
+
+
 def test_a_worker_that_is_killed_is_replaced_at_once_and_the_others_clients_notice_nothing(start: StartServer) -> None:
     server = start()
     took: list[float] = []
+    starts: list[float] = []
     for _ in range(2):
         with ExitStack() as stack:
             clients = client_of_each(server, stack, server.plain)
@@ -309,11 +319,13 @@ def test_a_worker_that_is_killed_is_replaced_at_once_and_the_others_clients_noti
             took.append(wait_for_replacement(server, victim))
             stop.set()
             thread.join()
+            starts.append(time_to_start_a_process())
             assert doomed.everything() == b""
             assert wrong == []
             assert slowest[0] < 0.5
-    print(f"replaced within {took} s")
-    assert min(took) < 1, "the machine may be busy once"
+    print(f"replaced within {took} s; a process takes {starts} s to start")
+    # A new process is most of it, and takes 0.3 s or, on a busy machine, several times as long.
+    assert any(each < max(1.0, 0.5 + 2 * start_of_one) for each, start_of_one in zip(took, starts, strict=True))
     assert server_log(server).count("was killed by signal 9; another is started now") == 2
     assert server_log(server).count("is ready") == 2
 
