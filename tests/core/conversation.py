@@ -126,6 +126,8 @@ class Conversation:
         self.authority = TokenAuthority(records, b"s" * 32, "signing", 900)
         context = SessionContext(limits or Limits(), self.ring, self.authority, self.metrics, self.world)
         self.outputs = 0
+        self.bug: Exception | None = None
+        """Raised once, in the middle of what the session does with a node's reply."""
         self.session = ServerSession(context, self.pipelines, self._on_output, "peer")
         if log_in:
             token, _ = self.authority.login(API_KEY, self.world.now, "t0")
@@ -133,6 +135,9 @@ class Conversation:
 
     def _on_output(self) -> None:
         self.outputs += 1
+        if self.bug is not None:
+            bug, self.bug = self.bug, None
+            raise bug
 
     def open_window(self) -> None:
         """Let the session learn that replies are small, so that it takes more than a few requests at a time."""
@@ -175,10 +180,10 @@ class Conversation:
 
     def exchange_with(self, index: int) -> bool:
         pipeline = self.pipelines[index]
-        pieces = pipeline.data_to_send(self.now)
-        if pieces:
-            pipeline.receive(b"".join(self.nodes[index].execute(b"\r\n".join(pieces))), self.now)
-        return bool(pieces)
+        data = pipeline.data_to_send(self.now)
+        if data:
+            pipeline.receive(b"".join(self.nodes[index].execute(data)), self.now)
+        return bool(data)
 
 
 def key_of(conversation: Conversation, node: int, prefix: str = "key") -> bytes:

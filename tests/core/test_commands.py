@@ -14,7 +14,8 @@ COMMANDS = namespace_commands("ns")
 
 def words(command: bytes) -> list[bytes]:
     reader = hiredis.Reader()
-    reader.feed(command + b"\r\n")
+    assert command.startswith(b"\r\n*")  # the end of the command before; its own is with the next
+    reader.feed(command[2:] + b"\r\n")
     parsed = reader.gets()
     assert reader.gets() is False
     assert isinstance(parsed, list)

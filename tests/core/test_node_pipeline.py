@@ -47,7 +47,7 @@ def pipeline(*, up: bool = True, max_requests: int = 100, max_bytes: int = 1000)
 
 def bundle(owner: Owner, count: int = 1, cost: int = 0) -> Bundle:
     made = Bundle(owner, Batch(), 0.0)
-    made.commands = [b"*1\r\n$4\r\nPING"] * count
+    made.commands = [b"\r\n*1\r\n$4\r\nPING"] * count
     made.kinds, made.slots = [1] * count, list(range(count))
     made.cost = cost
     return made
@@ -59,7 +59,7 @@ def test_replies_reach_their_owners_in_order_however_they_are_cut(counts: list[i
     owners = [Owner() for _ in counts]
     for owner, count in zip(owners, counts, strict=True):
         node.submit(bundle(owner, count))
-    assert b"\r\n".join(node.data_to_send(1.0)) == b"*1\r\n$4\r\nPING\r\n" * sum(counts)
+    assert node.data_to_send(1.0) == b"*1\r\n$4\r\nPING\r\n" * sum(counts)
     data = b"".join(b"$%d\r\n%d\r\n" % (len(str(number)), number) for number in range(sum(counts)))
     bounds = sorted({0, len(data), *(place % len(data) for place in places)})
     for start, stop in pairwise(bounds):
@@ -110,9 +110,9 @@ def test_nothing_is_sent_while_the_connection_takes_nothing() -> None:
     node, owner = pipeline(), Owner()
     node.submit(bundle(owner))
     node.stopped = True
-    assert node.data_to_send(0.0) == []
+    assert node.data_to_send(0.0) == b""
     node.stopped = False
-    assert node.data_to_send(0.0) != []
+    assert node.data_to_send(0.0) != b""
 
 
 def test_what_is_late_is_not_sent() -> None:
@@ -121,7 +121,7 @@ def test_what_is_late_is_not_sent() -> None:
     in_time.deadline, too_late.deadline = 3.0, 1.0
     node.submit(in_time)
     node.submit(too_late)
-    assert b"\r\n".join(node.data_to_send(2.0)).count(b"PING") == 2
+    assert node.data_to_send(2.0).count(b"PING") == 2
     assert late.failures == [("LATE", None)]
     assert (node.waiting_requests, node.in_flight_requests, node.queued_bytes) == (0, 2, 0)
 

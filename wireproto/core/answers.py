@@ -7,13 +7,13 @@ order; a tagged reply leaves as soon as it is there. A refusal takes its place l
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from wireproto.core.commands import MISS, OK, READ, VERB_NAMES, WRITE, error_line, render
 from wireproto.core.limits import Limits
 from wireproto.core.metrics import Metrics
-from wireproto.core.node_pipeline import Batch, Bundle
+from wireproto.core.node_pipeline import EMPTY_REPLY, PLACES_OF_A_REPLY, Batch, Bundle
 from wireproto.core.stored_values import MARKER
 
 BUSY_RETRY_MS: Final = 50
@@ -28,9 +28,8 @@ LET_GO_FACTOR: Final = 4
 """Reading stops when `max_unread_bytes` are unread. What was in flight then and turns out to be longer than could be
 expected is kept up to this many times as much."""
 SHORT: Final = 4096
-HIT_HEADS: Final[Sequence[bytes]] = tuple(b"OK %d:" % length for length in range(SHORT))
-"""`HIT_HEADS[n]` begins the answer of a READ that found n bytes: with two concatenations 72 ns, formatted 111. What is
-longer is formatted, which copies it once instead of twice."""
+HIT_HEADS: Final[list[bytes]] = [b"OK %d:" % length for length in range(SHORT)]
+"""`HIT_HEADS[n]` begins the answer of a READ that found n bytes. A look-up costs 20 ns, formatting 90."""
 
 
 class Answers:
@@ -103,9 +102,10 @@ class Answers:
 
     def reserve(self) -> int:
         """The place for an answer that a node will give."""
-        self.batch.replies.append(None)
-        self.batch.missing += 1
-        return len(self.batch.replies) - 1
+        batch = self.batch
+        batch.replies += EMPTY_REPLY
+        batch.missing += 1
+        return len(batch.replies) - PLACES_OF_A_REPLY
 
     def end_of_read(self) -> None:
         """The present read is over; what comes next is a new batch."""
@@ -139,13 +139,23 @@ class Answers:
             self._deliver_each(bundle, first, replies, now)
             return
         answers, ready = bundle.batch.replies, self._ready
-        hits = misses = stored = untagged = 0
+        hit_heads, hits, misses, stored, untagged = HIT_HEADS, 0, 0, 0, 0
         for kind, slot, reply in zip(kinds, slots, replies):  # noqa: B905 - `strict` costs 150 ns
             if kind == READ and isinstance(reply, bytes) and not (reply and reply[0] == MARKER):
                 hits += 1
                 length = len(reply)
-                line = HIT_HEADS[length] + reply + b"\n" if length < SHORT else b"OK %d:%b\n" % (length, reply)
-            elif kind == READ and reply is None:
+                head = hit_heads[length] if length < SHORT else b"OK %d:" % length
+                if isinstance(slot, int):
+                    answers[slot] = head
+                    answers[slot + 1] = reply
+                    untagged += 1
+                else:
+                    ready.append(slot)
+                    ready.append(head)
+                    ready.append(reply)
+                    ready.append(b"\n")
+                continue
+            if kind == READ and reply is None:
                 misses += 1
                 line = MISS
             elif kind == WRITE and reply == b"OK":
@@ -155,9 +165,11 @@ class Answers:
                 line = self._render(kind, reply)
             if isinstance(slot, int):
                 answers[slot] = line
+                answers[slot + 2] = b""
                 untagged += 1
             else:
-                ready.append(slot + line)
+                ready.append(slot)
+                ready.append(line)
         metrics = self._metrics
         metrics.hits += hits
         metrics.misses += misses
@@ -220,6 +232,7 @@ class Answers:
         slot = bundle.slots[index]
         if isinstance(slot, int):
             bundle.batch.replies[slot] = line
+            bundle.batch.replies[slot + 2] = b""  # the line has its own end
             return 1
         self._ready.append(slot + line)
         return 0

@@ -5,21 +5,37 @@ requests ──> ring: who owns the key ──> commands: as Redis says it ─�
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mmh3 import mmh3_32_uintdigest
 
 from wireproto.core.answers import Answers
-from wireproto.core.commands import BULK_HEADS, READ, WRITE, namespace_commands
+from wireproto.core.commands import (
+    BULK_HEADS,
+    EX_HEAD,
+    MAX_BULK_HEAD,
+    PX_HEAD,
+    READ,
+    WRITE,
+    bulk_head,
+    namespace_commands,
+)
 from wireproto.core.limits import Limits
-from wireproto.core.node_pipeline import Bundle, NodePipeline
+from wireproto.core.node_pipeline import EMPTY_REPLY, PLACES_OF_A_REPLY, Bundle, NodePipeline
 from wireproto.core.request_wire import Frame, is_tag
 from wireproto.core.ring import BRACE, SHIFT, HashRing
 from wireproto.core.stored_values import MARKER
 from wireproto.core.verbs import Verb
 from wireproto.core.wire import MAX_TAG
 
-_LF, _SPACE, _HASH, _ZERO = b"\n #0"
+if TYPE_CHECKING:
+    from mypy_extensions import i64
+
+_LF: Final = 10
+_SPACE: Final = 32
+_HASH: Final = 35
+_ZERO: Final = 48
+_R: Final = 82
 _COLON: Final = 10
 """A colon, seen as a digit: it is the character behind 9."""
 _LONGEST_EXPIRY: Final = 9
@@ -50,24 +66,37 @@ class Dispatch:
         ten times as long, so this loop is one function, a cursor that looks at each byte of a head once.
         """
         commands, answers, bundles = self.commands, self._answers, self._bundles
-        read_heads = commands.read_heads
-        ring, table, seed = self._ring, self._ring.table, self._ring.seed
+        read_heads, bulk_heads, digest = commands.read_heads, BULK_HEADS, mmh3_32_uintdigest
+        ring, seed, table = self._ring, self._ring.seed, self._ring.narrow_table
         batch = answers.batch
-        max_key, max_value = self._limits.max_key, self._limits.max_value
-        place = first_place = len(batch.replies)
-        first_room = room
-        byte_room = first_byte_room = self._limits.max_in_flight_bytes - answers.in_flight_bytes
+        max_key: i64 = self._limits.max_key
+        max_value: i64 = self._limits.max_value
+        cursor: i64
+        length: i64
+        digit: i64
+        start: i64
+        size: i64
+        ending: i64
+        owner: i64
+        left: i64 = room
+        place: i64 = len(batch.replies)
+        first_place: i64 = place
+        byte_room: i64 = self._limits.max_in_flight_bytes - answers.in_flight_bytes
+        first_byte_room: i64 = byte_room
+        begin: i64 = position
+        end: i64 = len(data)
         try:
-            while room > 0 and byte_room > 0:
-                cursor = position
+            while begin < end and left > 0 and byte_room > 0:
+                cursor = begin
                 tag = b""
                 if data[cursor] == _HASH:
-                    cursor = data.find(b" ", cursor, cursor + MAX_TAG + 2) + 1
-                    tag = data[position:cursor]
-                    if not is_tag(tag[1:-1]):
+                    cursor = data.find(b" ", begin, begin + MAX_TAG + 2)
+                    if cursor < 0 or not is_tag(data[begin + 1 : cursor]):
                         break
+                    cursor += 1
+                    tag = data[begin:cursor]
                 # -- the verb
-                if data[cursor : cursor + 5] == b"READ ":
+                if data[cursor] == _R and data[cursor : cursor + 5] == b"READ ":
                     kind, heads = READ, read_heads
                     cursor += 5
                 else:
@@ -81,21 +110,25 @@ class Dispatch:
                 if not 0 < length < 10:
                     break
                 cursor += 1
-                while 0 <= (digit := data[cursor] - _ZERO) < 10 and length <= max_key:
+                digit = data[cursor] - _ZERO
+                while 0 <= digit < 10 and length <= max_key:
                     length = length * 10 + digit
                     cursor += 1
+                    digit = data[cursor] - _ZERO
                 if digit != _COLON or length > max_key:
                     break
                 start = cursor + 1
                 cursor = start + length
                 ending = data[cursor]
                 key = data[start:cursor]
-                owner = ring.index(key) if BRACE in key else table[mmh3_32_uintdigest(key, seed) >> SHIFT]
+                owner = ring.index(key) if BRACE in key or not table else table[digest(key, seed) >> SHIFT]
                 if kind != WRITE:
                     if ending != _LF:
                         break
                     bundle = bundles[owner] or self._bundle(owner, now)
-                    bundle.commands.append(heads[length] + key)
+                    words = bundle.commands
+                    words.append(heads[length])
+                    words.append(key)
                 else:
                     # -- the value
                     if ending != _SPACE:
@@ -104,9 +137,11 @@ class Dispatch:
                     if not 0 <= size < 10:
                         break
                     cursor += 2
-                    while 0 <= (digit := data[cursor] - _ZERO) < 10 and 0 < size <= max_value:
+                    digit = data[cursor] - _ZERO
+                    while 0 <= digit < 10 and 0 < size <= max_value:
                         size = size * 10 + digit
                         cursor += 1
+                        digit = data[cursor] - _ZERO
                     if digit != _COLON or size > max_value:
                         break
                     start = cursor + 1
@@ -115,21 +150,33 @@ class Dispatch:
                     if size and data[start] == MARKER:
                         break
                     value = data[start:cursor]
-                    size_head = BULK_HEADS[size] if size < len(BULK_HEADS) else b"$%d" % size
+                    size_head = bulk_heads[size] if size < MAX_BULK_HEAD else bulk_head(size)
                     if ending == _LF:
                         bundle = bundles[owner] or self._bundle(owner, now)
-                        bundle.commands += (heads[length] + key, size_head, value)
+                        words = bundle.commands
+                        words.append(heads[length])
+                        words.append(key)
+                        words.append(size_head)
+                        words.append(value)
                     else:
                         # -- a time to live
                         option = data[cursor : cursor + 4]
                         start = cursor + 4
                         cursor = data.find(b"\n", start, start + _LONGEST_EXPIRY + 1)
-                        time = data[start:cursor]
-                        if cursor < 0 or option not in (b" ex=", b" px=") or not time.isdigit() or time[0] == _ZERO:
+                        if cursor <= start or (option != b" ex=" and option != b" px="):
                             break
-                        head = commands.expiring_write_heads[length] + key
+                        time = data[start:cursor]
+                        if not time.isdigit() or time[0] == _ZERO:
+                            break
                         bundle = bundles[owner] or self._bundle(owner, now)
-                        bundle.commands += (head, size_head, value, b"$2", option[1:3], BULK_HEADS[len(time)], time)
+                        words = bundle.commands
+                        words.append(commands.expiring_write_heads[length])
+                        words.append(key)
+                        words.append(size_head)
+                        words.append(value)
+                        words.append(EX_HEAD if option == b" ex=" else PX_HEAD)
+                        words.append(bulk_heads[len(time)])
+                        words.append(time)
                     bundle.cost += size
                     byte_room -= size
                 bundle.kinds.append(kind)
@@ -137,20 +184,21 @@ class Dispatch:
                     bundle.slots.append(tag)
                 else:
                     bundle.slots.append(place)
-                    place += 1
-                room -= 1
-                position = cursor + 1
+                    place += PLACES_OF_A_REPLY
+                left -= 1
+                begin = cursor + 1
         except IndexError:
             pass  # the rest of this request is not there yet
-        untagged = place - first_place
-        if untagged:
-            batch.replies += [None] * untagged
+        if place != first_place:
+            untagged: i64 = (place - first_place) // PLACES_OF_A_REPLY
+            batch.replies += EMPTY_REPLY * untagged
             batch.missing += untagged
-        if room != first_room:
-            answers.in_flight += first_room - room
+        taken: i64 = room - left
+        if taken:
+            answers.in_flight += taken
             answers.in_flight_bytes += first_byte_room - byte_room
-            answers.note_written((first_byte_room - byte_room) // (first_room - room))
-        return position
+            answers.note_written((first_byte_room - byte_room) // taken)
+        return begin
 
     def _bundle(self, owner: int, now: float) -> Bundle:
         """The bundle of this read for a node."""

@@ -19,6 +19,7 @@ import hiredis
 
 from wireproto.core.node_health import NodeEvent, NodeState, next_state
 
+_UP: Final = NodeState.UP
 NOT_ENOUGH: Final = object()
 LONGEST_REPLY: Final = 16 * 1024 * 1024
 """Bytes of an unfinished reply after which a node is taken to be talking nonsense. It is far more than the largest
@@ -42,10 +43,18 @@ class BundleOwner(Protocol):
         """`deliver` or `fail` has failed, which is a bug; end this conversation, for its order is lost."""
 
 
+EMPTY_REPLY: Final[list[bytes | None]] = [None, b"", b"\n"]
+"""The places of a reply that is still to come: its head, its value and the end of its line. To put a value there costs
+40 ns, and to make one line of the three 72."""
+PLACES_OF_A_REPLY: Final = 3
+
+
 class Batch:
     """The untagged requests of one read of a client.
 
-    `replies` has a place for each, and `missing` counts the places that are still empty.
+    `replies` are the pieces of the replies, in order, and `missing` counts the replies that are still to come. A reply
+    that was there at once is one piece; for one that a node will give there is an EMPTY_REPLY, and None marks that it
+    is missing.
     """
 
     __slots__ = ("missing", "replies", "sent")
@@ -54,15 +63,15 @@ class Batch:
         self.replies: list[bytes | None] = []
         self.missing = 0
         self.sent = 0
-        """How many replies of the front have left already."""
+        """How many pieces of the front have left already."""
 
 
 class Bundle:
     """Requests of one batch for one node, in the order sent.
 
-    `commands` is what to send, as pieces to be joined by CRLF: one for each word of RESP, or several in one. `kinds`
-    and `slots` have an item for each request: the kind of reply to expect, and where the answer goes, which is a place
-    in the batch or, for a tagged request, its tag as it was sent (`#tag `).
+    `commands` is what to send, as pieces to be joined. `kinds` and `slots` have an item for each request: the kind of
+    reply to expect, and where the answer goes, which is a place in the batch's `replies` or, for a tagged request, its
+    tag as it was sent (`#tag `).
 
     All times are seconds of the monotonic clock.
     """
@@ -155,7 +164,7 @@ class NodePipeline:
         """Take a bundle, or refuse it at once: DOWN if the node cannot be reached, BUSY if too much is queued."""
         bundle.node = self.name
         count = len(bundle.kinds)
-        if self.state is not NodeState.UP:
+        if self.state is not _UP:
             _fail(bundle, "DOWN", f"node {self.name} cannot be reached")
         elif (
             self.waiting_requests + self.in_flight_requests + count > self.max_requests
@@ -171,11 +180,11 @@ class NodePipeline:
                 self._has_deadlines = True
             self.queued_bytes += bundle.cost
 
-    def data_to_send(self, now: float) -> list[bytes]:
-        """The commands of everything that waits, as pieces to be joined; empty while `stopped`."""
+    def data_to_send(self, now: float) -> bytes:
+        """The commands of everything that waits; empty while `stopped`."""
         pieces: list[bytes] = []
         if self.stopped:
-            return pieces
+            return b""
         if self._has_deadlines:
             self.give_up_late(now)
             self._has_deadlines = False
@@ -187,9 +196,12 @@ class NodePipeline:
         self.in_flight_requests += self.waiting_requests
         self.waiting.clear()
         self.waiting_requests = 0
-        if pieces:
-            pieces.append(b"")
-        return pieces
+        if not pieces:
+            return b""
+        # Each command begins with the CRLF that ends the one before.
+        pieces[0] = pieces[0][2:]
+        pieces.append(b"\r\n")
+        return b"".join(pieces)
 
     def give_up_late(self, now: float) -> None:
         """Answer LATE to what waits and has passed its deadline."""

@@ -107,9 +107,9 @@ class NodeConnection:
 
     def flush(self) -> None:
         """Send what waits, in one write."""
-        pieces = self.pipeline.data_to_send(monotonic())
-        if pieces and self._link is not None:
-            self._link.transport.write(b"\r\n".join(pieces))
+        data = self.pipeline.data_to_send(monotonic())
+        if data and self._link is not None:
+            self._link.transport.write(data)
 
     def check_time(self, now: float) -> None:
         """Give up what is too late. To be called every few milliseconds."""
