@@ -9,7 +9,9 @@ from __future__ import annotations
 import random
 import uuid
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from wireproto.core.ring import HashRing
 
@@ -45,6 +47,19 @@ def tagged_keys(count: int) -> list[bytes]:
     return [b"{customer:%d}:cart" % number for number in range(count)]
 
 
+class Table(Protocol):
+    """Something like a ring."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Of the nodes."""
+        ...
+
+    def index(self, key: bytes) -> int:
+        """The owner of a key among them."""
+        ...
+
+
 @dataclass(frozen=True)
 class Spread:
     """What happened to a set of keys. Each figure is at best 1, and `between_stayers` 0."""
@@ -60,11 +75,11 @@ def rings(names: list[str], seed: int = 0) -> tuple[HashRing, HashRing]:
     return HashRing(names, seed=seed), HashRing([name for name in names if name != leaver], seed=seed)
 
 
-def spread(full: HashRing, rest: HashRing, keys: list[bytes]) -> Spread:
+def spread(full: Table, rest: Table, keys: Sequence[bytes]) -> Spread:
     """Take the one node out that `rest` lacks. (When it joins, the same keys move back: a ring has no past.)"""
     (leaver,) = set(full.names) - set(rest.names)
-    owners = [full.owner(key) for key in keys]
-    after = [rest.owner(key) for key in keys]
+    owners = [full.names[full.index(key)] for key in keys]
+    after = [rest.names[rest.index(key)] for key in keys]
     moved = [old for old, new in zip(owners, after, strict=True) if old != new]
     loads = Counter(owners)
     ideal = len(keys) / len(full.names)

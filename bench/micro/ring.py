@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from bench.micro.blocks import Benchmark
 from bench.micro.conversation import ring
-from bench.ring import key_sets
+from bench.ring import Table, key_sets
 from wireproto.core.ring import HashRing
 
 KEYS = 10_000
@@ -21,7 +21,7 @@ def benchmarks() -> Iterator[Benchmark]:
         yield _drawing(count)
 
 
-def look_up(name: str, table: HashRing, keys: Sequence[bytes]) -> Benchmark:
+def look_up(name: str, table: Table, keys: Sequence[bytes]) -> Benchmark:
     """Each of these keys once."""
 
     def run(times: int) -> None:
