@@ -13,15 +13,25 @@ from pathlib import Path
 from bench.arguments import parser
 from bench.compare import compare
 from bench.connection import LoginError
-from bench.document import RESULTS, as_csv, read_document, single_document, suite_document, write_files, write_json
+from bench.document import (
+    RESULTS,
+    as_csv,
+    micro_document,
+    read_document,
+    single_document,
+    suite_document,
+    write_files,
+    write_json,
+)
 from bench.html import page
 from bench.loading import LoadingError, load
 from bench.measuring import GeneratorError, measure
+from bench.micro.run import run as run_micro
 from bench.plan import Plan
 from bench.plots import overview_plot
 from bench.processes import StartError
 from bench.programs import missing_programs
-from bench.progress import clear, shown
+from bench.progress import clear, shown, tell
 from bench.run import Options, contenders, run_scenario
 from bench.scenarios import PROXIES, STANDARD
 from bench.table import as_text
@@ -117,6 +127,16 @@ def suite(options: argparse.Namespace) -> int:
     return 0
 
 
+def micro(options: argparse.Namespace) -> int:
+    """The parts of the core."""
+    document = micro_document(run_micro(options.names, options.seconds, tell), {"seconds": options.seconds})
+    clear()
+    if options.json:
+        write_json(document, options.json)
+    print(as_text(document))
+    return 0
+
+
 def report(options: argparse.Namespace) -> int:
     """A result again."""
     document = read_document(options.result)
@@ -148,7 +168,7 @@ def main() -> int:
     if options.command == "run" and options.tagged and (options.rate or options.protocol == "resp"):
         top.error("--tagged goes with a closed loop and our own protocol only")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
-    commands = {"run": run, "suite": suite, "report": report, "compare": compare_results}
+    commands = {"run": run, "suite": suite, "micro": micro, "report": report, "compare": compare_results}
     try:
         return commands[options.command](options)
     except KeyboardInterrupt:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from bench.micro.run import CONCERNS, SECONDS
 from bench.scenarios import PROXIES, REDIS, STANDARD
 from bench.workload import ValueSizes, Workload
 
@@ -18,6 +19,7 @@ examples:
   python -m bench run --target redis -c 16 -P 50 -t 10        Redis over TLS, started for it
   python -m bench run --address cache.example.com:7379 --ca ca.pem --rate 20000 -t 60 --json result.json
   python -m bench suite --quick --only in-flight-50           CPU per READ in about ten seconds
+  python -m bench micro frames session                        what the core costs without sockets, in seconds
   python -m bench compare before.json after.json
 """
 
@@ -35,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     _workload_flags(run.add_argument_group("requests"))
     _output_flags(run.add_argument_group("output"))
     _suite_flags(commands.add_parser("suite", help="the standard scenarios, ours beside the peers"))
+    _micro_flags(commands.add_parser("micro", help="what the parts of the core cost, without sockets"))
     compare = commands.add_parser("compare", help="the ratios between two results")
     compare.add_argument("before", type=Path, metavar="A.json")
     compare.add_argument("after", type=Path, metavar="B.json")
@@ -132,6 +135,22 @@ def _suite_flags(suite: argparse.ArgumentParser) -> None:
     suite.add_argument("--warm-up", type=float, metavar="SECONDS", help="load before counting (1)")
     suite.add_argument("--processes", type=_positive, default=1, metavar="N", help="that generate load (1)")
     suite.add_argument("--output", type=Path, metavar="FOLDER", help="where JSON, CSV and HTML go (bench/results)")
+
+
+def _micro_flags(micro: argparse.ArgumentParser) -> None:
+    names = ", ".join(CONCERNS)
+    micro.add_argument(
+        "names", nargs="*", type=_concern, default=[*CONCERNS], metavar="NAME", help=f"of: {names} (all)"
+    )
+    micro.add_argument("--seconds", type=float, default=SECONDS, help=f"for each benchmark ({SECONDS})")
+    micro.add_argument("--json", type=Path, metavar="FILE", help="write the result, to be compared with another")
+
+
+def _concern(text: str) -> str:
+    # argparse's `choices` would refuse an empty list of names.
+    if text not in CONCERNS:
+        raise argparse.ArgumentTypeError(f"{text} is none of {', '.join(CONCERNS)}")
+    return text
 
 
 def _positive(text: str) -> int:

@@ -14,6 +14,7 @@ from bench.figures import Figure
 from bench.html import page
 from bench.latencies import PERCENTILES
 from bench.measurement import Measurement
+from bench.micro.blocks import Result
 from bench.series import Outcome, Series
 from bench.targets import REPOSITORY
 
@@ -47,6 +48,19 @@ def single_document(measurement: Measurement, description: str) -> Document:
         "results": {name: Series([measurement]).as_dict()},
     }
     return {"format": FORMAT, "environment": environment(), "options": {}, "scenarios": [scenario], "figures": []}
+
+
+def micro_document(results: Iterable[Result], options: dict[str, Any]) -> Document:
+    """Micro benchmarks, in the same form with nothing else in it."""
+    micro = [result.as_dict() for result in results]
+    return {
+        "format": FORMAT,
+        "environment": environment(),
+        "options": options,
+        "scenarios": [],
+        "figures": [],
+        "micro": micro,
+    }
 
 
 def read_document(path: Path) -> Document:

@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from bench.plots import scenario_plot
-from bench.table import Row, figure_rows, remarks, result_rows
+from bench.table import Row, figure_rows, micro_rows, remarks, result_rows
 
 STYLE = """
 body { font: 15px/1.5 sans-serif; margin: 2em auto; max-width: 1150px; padding: 0 1em; color: #1f2328; }
@@ -33,6 +33,8 @@ def page(document: dict[str, Any]) -> str:
             parts += [scenario_plot(scenario), _table([heads[1:], *own])]
         said = remarks({**document, "scenarios": [scenario]})
         parts += [f"<p>{escape(remark)}</p>" for remark in said]
+    if document.get("micro"):
+        parts += ["<h2>Parts of the core</h2>", _table(micro_rows(document))]
     parts += ["<h2>Measured with</h2>", _table([("", ""), *_described(document)]), "</body></html>"]
     return "\n".join(parts) + "\n"
 

@@ -11,13 +11,17 @@ def shown(title: str) -> Progress:
     """A progress display for the run of that title."""
 
     def show(seconds: float, requests_per_second: float) -> None:
-        if sys.stderr.isatty():
-            print(f"\r\x1b[K{title}: {seconds:.1f} s, {requests_per_second:,.0f} requests/s", end="", file=sys.stderr)
+        tell(f"{title}: {seconds:.1f} s, {requests_per_second:,.0f} requests/s")
 
     return show
 
 
+def tell(text: str) -> None:
+    """Put this on the line."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+
 def clear() -> None:
     """Take the line away."""
-    if sys.stderr.isatty():
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    tell("")

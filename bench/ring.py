@@ -1,18 +1,17 @@
-"""How evenly the ring spreads keys, how few of them move, and how fast it is: `python -m bench.ring`.
+"""How evenly the ring spreads keys, and how few of them move: `python -m bench.ring`. How fast: `bench.micro.ring`.
 
 Bounds that `tests/core/test_ring.py` holds: the fullest node has at most 1.02 times the mean with 4 nodes and 1.06 with
-16; when a node comes or goes at most 1.05 times the ideal number of keys move, and none between nodes that stay; a
-look-up takes at most 0.4 us, for a key without a hash tag.
+16; when a node comes or goes at most 1.05 times the ideal number of keys move, and none between nodes that stay.
 """
 
 from __future__ import annotations
 
 import random
-import statistics
-import time
 import uuid
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from wireproto.core.ring import HashRing
 
@@ -48,6 +47,19 @@ def tagged_keys(count: int) -> list[bytes]:
     return [b"{customer:%d}:cart" % number for number in range(count)]
 
 
+class Table(Protocol):
+    """Something like a ring."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Of the nodes."""
+        ...
+
+    def index(self, key: bytes) -> int:
+        """The owner of a key among them."""
+        ...
+
+
 @dataclass(frozen=True)
 class Spread:
     """What happened to a set of keys. Each figure is at best 1, and `between_stayers` 0."""
@@ -63,11 +75,11 @@ def rings(names: list[str], seed: int = 0) -> tuple[HashRing, HashRing]:
     return HashRing(names, seed=seed), HashRing([name for name in names if name != leaver], seed=seed)
 
 
-def spread(full: HashRing, rest: HashRing, keys: list[bytes]) -> Spread:
+def spread(full: Table, rest: Table, keys: Sequence[bytes]) -> Spread:
     """Take the one node out that `rest` lacks. (When it joins, the same keys move back: a ring has no past.)"""
     (leaver,) = set(full.names) - set(rest.names)
-    owners = [full.owner(key) for key in keys]
-    after = [rest.owner(key) for key in keys]
+    owners = [full.names[full.index(key)] for key in keys]
+    after = [rest.names[rest.index(key)] for key in keys]
     moved = [old for old, new in zip(owners, after, strict=True) if old != new]
     loads = Counter(owners)
     ideal = len(keys) / len(full.names)
@@ -76,19 +88,6 @@ def spread(full: HashRing, rest: HashRing, keys: list[bytes]) -> Spread:
         moved=len(moved) / ideal,
         between_stayers=sum(old != leaver for old in moved),
     )
-
-
-def look_up_times(ring: HashRing, keys: list[bytes], block: int = 1000) -> list[float]:
-    """Seconds of CPU time per look-up, one figure per block of keys: the least is disturbed least by others."""
-    index = ring.index
-    times = []
-    for start in range(0, len(keys) - block + 1, block):
-        some = keys[start : start + block]
-        started = time.process_time()
-        for key in some:
-            index(key)
-        times.append((time.process_time() - started) / block)
-    return times
 
 
 def main() -> None:
@@ -105,15 +104,6 @@ def main() -> None:
                     f"{count:>5}  {names_of:<8} {keys_of:<12} {seen.peak_to_mean:>9.4f} {seen.moved:>11.4f}"
                     f" {seen.between_stayers:>15}"
                 )
-    for count in (4, 16, 300):
-        started = time.perf_counter()
-        ring = HashRing([f"shard-{number}" for number in range(count)])
-        built = time.perf_counter() - started
-        print(f"{count} nodes: drawn in {built * 1e3:.0f} ms; ns per look-up, best block (median):", end="")
-        for keys_of, keys in sets.items():
-            times = [seconds * 1e9 for seconds in look_up_times(ring, keys)]
-            print(f"  {keys_of} {min(times):.0f} ({statistics.median(times):.0f})", end="")
-        print()
 
 
 if __name__ == "__main__":

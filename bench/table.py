@@ -72,6 +72,15 @@ def _result_words(result: dict[str, Any]) -> list[str]:
     return [*words, f"{busy or 0:.0%}"]
 
 
+def micro_rows(document: dict[str, Any]) -> list[Row]:
+    """Micro benchmarks: nanoseconds of CPU per operation."""
+    rows: list[Row] = [("benchmark", "ns, min", "ns, median", "blocks", "operations", "build")]
+    for result in document.get("micro", ()):
+        figures = [number(result["ns_per_operation"][name]) for name in ("min", "median")]
+        rows.append((result["name"], *figures, str(result["blocks"]), number(result["operations"]), result["build"]))
+    return rows
+
+
 def remarks(document: dict[str, Any]) -> list[str]:
     """Notes and warnings, each with what it belongs to."""
     found = []
@@ -94,4 +103,7 @@ def as_text(document: dict[str, Any]) -> str:
         parts.append("\n".join(found))
     if document["figures"]:
         parts.append(aligned(figure_rows(document), left=2))
+    if document.get("micro"):
+        parts.append(aligned(micro_rows(document)))
+        parts.append("ns: nanoseconds of CPU per operation; minimum and median of all blocks.")
     return "\n\n".join(parts)

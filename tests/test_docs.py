@@ -16,7 +16,8 @@ from wireproto.settings import settings_table
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 PROTOCOL = (ROOT / "docs" / "PROTOCOL.md").read_text()
-PAGES = [ROOT / "README.md", ROOT / "certs" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FOLDERS = [ROOT, ROOT / "certs", ROOT / "bench" / "kept"]
+PAGES = [*(folder / "README.md" for folder in FOLDERS), *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def test_the_readme_lists_the_settings_as_they_are_declared() -> None:

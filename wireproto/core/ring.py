@@ -35,7 +35,7 @@ BRACE: Final = 0x7B
 POINTS_PER_WEIGHT: Final = 32_768
 """Points of a node of weight 1. A node's share strays from its due by about 0.5 % (one standard deviation, falling with
 the root of the points); half as many would break 2 % for one set of four names in a hundred, twice as many would take
-twice as long to draw, which for four nodes is 50 to 80 ms already (`python -m bench.ring`)."""
+twice as long to draw, which for four nodes is 50 to 80 ms already (`python -m bench micro ring`)."""
 
 MAX_SEED: Final = 0xFFFF_FFFF
 MAX_POINTS: Final = 1 << 25

@@ -1,0 +1,1 @@
+"""Experiments that decided something, each one runnable: see README.md."""
