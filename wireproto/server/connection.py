@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from time import monotonic
-from typing import Final, cast
+from typing import Final, Protocol
 
-from wireproto.core.commands import error_line
 from wireproto.core.server_session import ServerSession
 from wireproto.core.session_context import SessionContext
 from wireproto.server.receive_buffer import RECEIVE_BUFFER
@@ -24,7 +23,8 @@ PARTIAL_DELAY: Final = 0.001
 LINGER: Final = 1.0
 """Seconds in which a client may still send after the last answer; to close at once would reset the connection and
 could destroy that answer on its way."""
-REFUSED_RETRY_MS: Final = 1000
+BIG_READ: Final = 128 * 1024
+"""Bytes after which a transport is likely to have more, and reads up to 32 times before anything else has its turn."""
 
 log = logging.getLogger("wireproto.connections")
 
@@ -95,15 +95,28 @@ class ConnectionHub:
             connection.cut("drain")
 
 
-class ClientConnection(asyncio.BufferedProtocol):
-    """One client."""
+class ClientTransport(Protocol):
+    """What a connection asks of what is below it: an `asyncio.Transport`, or a `TlsLink`."""
 
-    def __init__(self, hub: ConnectionHub, peer: str, *, is_tls: bool) -> None:
+    def set_write_buffer_limits(self, high: int) -> None: ...
+    def write(self, data: bytes) -> None: ...
+    def get_write_buffer_size(self) -> int: ...
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+    def write_eof(self) -> None: ...
+    def close(self) -> None: ...
+    def abort(self) -> None: ...
+
+
+class ClientConnection:
+    """One client. Without TLS it is itself the asyncio protocol of the transport (which asks for methods, not for a
+    class), with TLS it stands on a `TlsLink`."""
+
+    def __init__(self, hub: ConnectionHub, peer: str) -> None:
         self.session: ServerSession
-        self.transport: asyncio.Transport
+        self.transport: ClientTransport
         self._hub = hub
         self._peer = peer
-        self._is_tls = is_tls
         self._metrics = hub.context.metrics
         self._made_at = 0.0
         self._flush_is_due = False
@@ -116,11 +129,12 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._unread_bytes = 0
         self._unread_since = 0.0
 
-    # -- asyncio.BufferedProtocol
+    # -- what comes from below
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
-        self.transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
+    def connection_made(self, transport: ClientTransport) -> None:
+        """The client is there, and TLS, where it is spoken, stands."""
+        self.transport = transport
+        transport.set_write_buffer_limits(WRITE_HIGH_WATER)
         hub = self._hub
         self._made_at = monotonic()
         self.session = ServerSession(hub.context, hub.router.pipelines_for_client(), self._on_output, self._peer)
@@ -128,36 +142,44 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._metrics.open += 1
 
     def get_buffer(self, sizehint: int) -> memoryview:
+        """Where to put what comes next, without TLS."""
         return RECEIVE_BUFFER
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._metrics.bytes_in += nbytes
+        """That has come, without TLS."""
+        self.receive(bytes(RECEIVE_BUFFER[:nbytes]))
+
+    def receive(self, data: bytes) -> None:
+        """Take what the client has sent."""
+        self._metrics.bytes_in += len(data)
         try:
-            self.session.receive(bytes(RECEIVE_BUFFER[:nbytes]), monotonic())
+            self.session.receive(data, monotonic())
         except Exception as error:
             self._end_because_of(error)
             return
-        if nbytes == len(RECEIVE_BUFFER) and not self.session.wants_input:
-            # The transport would read up to 32 times before anything else has its turn.
+        if len(data) >= BIG_READ and not self.session.wants_input:
             self._read_or_pause()
 
     def eof_received(self) -> bool:
+        """The client sends nothing more. Whether to stay open, because it is still owed answers."""
         self._client_has_ended = True
         self.session.end_of_input()
         self.flush()
-        # Over TLS the transport closes whatever is returned here; over TCP it stays open while there are answers.
-        return not (self._is_tls or self._closing)
+        return not self._closing
 
     def pause_writing(self) -> None:
+        """The client does not read what was sent."""
         self.session.writing_stopped = True
         self._unread_since = monotonic()
         self._unread_bytes = 0
 
     def resume_writing(self) -> None:
+        """It has read some of it."""
         self.session.writing_stopped = False
         self.flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone."""
         self.session.abandon()
         if self in self._hub.open:
             self._hub.open.remove(self)
@@ -230,7 +252,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             return
         self.session.stop_reading()
         self._cut_at = monotonic() + self._hub.settings.stall_timeout
-        if self._is_tls or self._client_has_ended:
+        if self._client_has_ended:
             self.transport.close()
         else:
             self.transport.write_eof()
@@ -274,12 +296,3 @@ class ClientConnection(asyncio.BufferedProtocol):
             return
         self._metrics.closed_by_limit[limit] += 1
         self.close()
-
-
-class RefusedConnection(asyncio.Protocol):
-    """A client over the limit: it is told so, and closed."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        writer = cast(asyncio.Transport, transport)
-        writer.write(error_line("BUSY", "too many connections", REFUSED_RETRY_MS))
-        writer.close()

@@ -13,15 +13,17 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
+from wireproto.core.commands import error_line
 from wireproto.errors import ConfigurationError
-from wireproto.server.connection import ClientConnection, ConnectionHub, RefusedConnection
+from wireproto.server.connection import ClientConnection, ClientTransport, ConnectionHub
+from wireproto.server.tls_link import TlsLink
 
 BACKLOG: Final = 1024
 REFUSALS: Final = 64
 """How many clients over the limit are told so at once; it takes a handshake each. More are closed without a word."""
-TLS_SHUTDOWN_TIMEOUT: Final = 2.0
+REFUSED_RETRY_MS: Final = 1000
 PAUSE_AFTER_FAILURE: Final = 0.1
 HEAD_START: Final = 0.002
 """Seconds that a worker leaves a client to those with fewer connections. A client stays with who takes it, so this is
@@ -128,7 +130,7 @@ class Listener:
     async def _welcome(self, client: socket.socket, peer: str) -> None:
         """Make a connection of it."""
         try:
-            await self._connect(client, peer, ClientConnection(self._hub, peer, is_tls=self.tls is not None))
+            await self._connect(client, peer, ClientConnection(self._hub, peer))
         finally:
             self._count_handshake(-1)
 
@@ -139,27 +141,41 @@ class Listener:
             return
         self._refusing += 1
         try:
-            await self._connect(client, peer, RefusedConnection())
+            transport = await self._connect(client, peer, None)
+            if transport is not None:
+                transport.write(error_line("BUSY", "too many connections", REFUSED_RETRY_MS))
+                transport.close()
         finally:
             self._refusing -= 1
 
-    async def _connect(self, client: socket.socket, peer: str, protocol: asyncio.BaseProtocol) -> None:
+    async def _connect(
+        self, client: socket.socket, peer: str, connection: ClientConnection | None
+    ) -> ClientTransport | None:
+        """The transport of a client that has shaken hands, and `connection` on it; None if it has not."""
         try:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self.tls is None:
-                await self._hub.loop.connect_accepted_socket(lambda: protocol, client)
-                return
-            await self._hub.loop.connect_accepted_socket(
-                lambda: protocol,
-                client,
-                ssl=self.tls,
-                ssl_handshake_timeout=self._hub.settings.handshake_timeout,
-                ssl_shutdown_timeout=TLS_SHUTDOWN_TIMEOUT,
-            )
+                protocol = asyncio.Protocol() if connection is None else cast(asyncio.BaseProtocol, connection)
+                transport, _ = await self._hub.loop.connect_accepted_socket(lambda: protocol, client)
+                return transport
+            return await self._shake_hands(client, TlsLink(connection, self.tls, self._hub.loop.create_future()))
         except OSError as error:
             self._metrics.handshake_failures += 1
-            log.debug("no handshake with %s: %s", peer, error)
+            log.debug("no handshake with %s: %s", peer, error or type(error).__name__)
             client.close()
+            return None
         except asyncio.CancelledError:
             client.close()
             raise
+
+    async def _shake_hands(self, client: socket.socket, link: TlsLink) -> ClientTransport:
+        """Returns when TLS stands. Raises OSError, as TimeoutError is too."""
+        protocol = cast(asyncio.BaseProtocol, link)
+        transport, _ = await self._hub.loop.connect_accepted_socket(lambda: protocol, client)
+        try:
+            async with asyncio.timeout(self._hub.settings.handshake_timeout):
+                await link.handshaken
+        except BaseException:
+            transport.abort()
+            raise
+        return link
