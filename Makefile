@@ -4,13 +4,29 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: run test check lint format bench bench-peers clean
+# The package as `pip install` makes it: its hot path compiled, where there is a C compiler (setup.py says more).
+INSTALLED := build/installed
+SOURCES   := setup.py setup.cfg pyproject.toml $(shell find wireproto -name '*.py')
+AS_INSTALLED := PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(INSTALLED):$(CURDIR)
+# What a build changes: the tests of the core, and of what moves its bytes.
+BOTH_BUILDS := tests/core tests/live/test_clients.py tests/live/test_cuts.py \
+  tests/live/test_faults.py tests/live/test_limits.py tests/live/test_model.py tests/live/test_s_client.py tests/live/test_tls.py
+
+.PHONY: run test test-pure test-installed check format bench bench-peers clean
 
 run: $(VENV)/.run
 	@exec $(BIN)/python server.py $(ARGS)
 
-test: check
-	$(BIN)/python -m pytest -n 4 $(ARGS)
+test: check test-pure test-installed
+
+test-pure: $(VENV)/.test
+	WIREPROTO_EXPECTED_BUILD=pure $(BIN)/python -m pytest -n 4 $(ARGS)
+
+test-installed: $(VENV)/.test $(INSTALLED)/.done
+	@if [ -e $(INSTALLED)/wireproto/core/dispatch.*.so ]; then \
+	  WIREPROTO_EXPECTED_BUILD=compiled $(AS_INSTALLED) \
+	    $(BIN)/python -m pytest --import-mode=append -n 4 $(BOTH_BUILDS) $(ARGS); \
+	else echo "There is no C compiler, so the compiled build is not tested."; fi
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -18,8 +34,8 @@ check: $(VENV)/.test
 	$(BIN)/mypy
 
 # `make bench ARGS=--quick`; the results go to bench/results.
-bench: $(VENV)/.bench
-	@exec $(BIN)/python -m bench suite $(ARGS)
+bench: $(VENV)/.bench $(INSTALLED)/.done
+	@$(AS_INSTALLED) exec $(BIN)/python -m bench suite $(ARGS)
 
 # What the benchmark holds us against. It runs without them too.
 bench-peers:
@@ -35,16 +51,21 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.run: setup.cfg pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	WIREPROTO_COMPILE=0 $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
 $(VENV)/.test: setup.cfg pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	WIREPROTO_COMPILE=0 $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@ $(VENV)/.run
 
 $(VENV)/.bench: setup.cfg pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	WIREPROTO_COMPILE=0 $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@ $(VENV)/.run
+
+$(INSTALLED)/.done: $(SOURCES) | $(VENV)/bin/python
+	@rm -rf build
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(INSTALLED) .
+	@touch $@
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

@@ -12,9 +12,9 @@ import gc
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from wireproto.core import dispatch
+from wireproto.core.build import BUILD
 
 BLOCK = 1_000_000
 """Nanoseconds that a block should take at least. To read the clock twice costs less than one."""
@@ -51,7 +51,7 @@ class Result:
     blocks: int
     operations: int
     """Of all blocks together."""
-    build: str = field(default_factory=lambda: build())
+    build: str = BUILD
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
@@ -62,11 +62,6 @@ class Result:
             "blocks": self.blocks,
             "operations": self.operations,
         }
-
-
-def build() -> str:
-    """How the core is there: `pure` Python, or `compiled`."""
-    return "pure" if dispatch.__file__.endswith(".py") else "compiled"
 
 
 class Series:

@@ -335,9 +335,10 @@ READ_ANSWERS: dict[str, tuple[Callable[[], Answer], str, str]] = {
     "an answer and garbage": (lambda: b"$1\r\nv\r\nhello\r\n", "LOST", DROPPED),
     "two answers": (lambda: b"$5\r\nfirst\r\n$6\r\nsecond\r\n", "OK", DROPPED),
     "longer than our values": (lambda: b"$3000000\r\n" + b"v" * 3_000_000 + b"\r\n", "OK", KEPT),
-    "longer than anybody's values": (lambda: b"$20000000\r\n" + b"v" * 20_000_000 + b"\r\n", "LOST", DROPPED),
-    "endless": (lambda: b"$1000000000\r\n" + b"v" * 20_000_000, "LOST", DROPPED),
-    "an endless line": (lambda: b"+" + b"v" * 20_000_000, "LOST", DROPPED),
+    # On a busy machine 20 MB may take longer than a node has time for its answer.
+    "longer than anybody's values": (lambda: b"$20000000\r\n" + b"v" * 20_000_000 + b"\r\n", "LOST|TIMEOUT", DROPPED),
+    "endless": (lambda: b"$1000000000\r\n" + b"v" * 20_000_000, "LOST|TIMEOUT", DROPPED),
+    "an endless line": (lambda: b"+" + b"v" * 20_000_000, "LOST|TIMEOUT", DROPPED),
     "an array without an end": (lambda: b"*2000000\r\n" + b":1\r\n" * 10, "TIMEOUT", DROPPED),
     "closed without an answer": (lambda: then_close(b""), "LOST", DROPPED),
     "closed in mid-answer": (lambda: then_close(b"$10\r\nabc"), "LOST", DROPPED),

@@ -23,6 +23,7 @@ Nothing here touches a socket, a clock or dice; time, random bytes and transport
     node_pipeline     one node's conversation: submit, send, match replies
     answers           what a client is owed, in its order
     metrics           what is counted
+    build             whether this path is compiled
     totals            what several workers have counted, added up
   The client's side of it
     calls             each verb as a call: its request, and what its reply means

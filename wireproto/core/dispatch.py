@@ -5,6 +5,7 @@ requests ──> ring: who owns the key ──> commands: as Redis says it ─�
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from mmh3 import mmh3_32_uintdigest
@@ -66,7 +67,8 @@ class Dispatch:
         ten times as long, so this loop is one function, a cursor that looks at each byte of a head once.
         """
         commands, answers, bundles = self.commands, self._answers, self._bundles
-        read_heads, bulk_heads, digest = commands.read_heads, BULK_HEADS, mmh3_32_uintdigest
+        read_heads, bulk_heads = commands.read_heads, BULK_HEADS
+        digest: Callable[[bytes, int], int] = mmh3_32_uintdigest
         ring, seed, table = self._ring, self._ring.seed, self._ring.narrow_table
         batch = answers.batch
         max_key: i64 = self._limits.max_key

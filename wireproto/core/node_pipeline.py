@@ -214,14 +214,14 @@ class NodePipeline:
 
     # -- replies
 
-    def receive(self, data: bytes, now: float) -> None:
-        """Take bytes from the node and hand the replies in them to their owners.
+    def receive(self, data: bytes | memoryview, now: float) -> None:
+        """Take bytes from the node and hand the replies in them to their owners. Nothing of `data` is kept.
 
         Raises NodeProtocolError when they cannot be replies, or are replies to nothing; the connection is then to be
         dropped and `lost` called.
         """
         reader = self._reader
-        reader.feed(data)
+        reader.feed(data)  # type: ignore[arg-type]  # it takes any buffer
         self._received += len(data)
         try:
             replies = [*iter(reader.gets, NOT_ENOUGH)]

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 
 from wireproto import __version__
+from wireproto.core.build import BUILD
 from wireproto.server.certificates import CertificateFiles
 from wireproto.server.router import Shard
 from wireproto.server.serving import ListeningSockets
@@ -26,7 +27,7 @@ def greeting(
     """The lines. `down` names the nodes that cannot be reached, `workers` the processes, if this one does not serve."""
     host, port = sockets.tls.getsockname()[:2]
     shown_host = f"[{host}]" if ":" in host else host
-    lines = [f"wireproto {__version__}", f"listening on {shown_host}:{port} (TLS)"]
+    lines = [f"wireproto {__version__} ({BUILD})", f"listening on {shown_host}:{port} (TLS)"]
     if sockets.plain is not None:
         lines.append(f"listening on {shown_host}:{sockets.plain.getsockname()[1]} (plain TCP, for nc)")
     if workers:

@@ -133,7 +133,7 @@ class NodeConnection:
             if not stopped:
                 self.flush()
 
-    def received(self, link: _Link, data: bytes) -> None:
+    def received(self, link: _Link, data: memoryview) -> None:
         """Hand replies on; drop the connection when they cannot be replies."""
         if link is not self._link:
             return
@@ -206,12 +206,12 @@ class _Link(asyncio.BufferedProtocol):
         return RECEIVE_BUFFER
 
     def buffer_updated(self, nbytes: int) -> None:
-        data = bytes(RECEIVE_BUFFER[:nbytes])
+        data = RECEIVE_BUFFER[:nbytes]
         if self._greeting is None:
             self._owner.received(self, data)
             return
         try:
-            self._greeting.feed(data)
+            self._greeting.feed(data)  # type: ignore[arg-type]  # it takes any buffer
             while (reply := self._greeting.gets()) is not False:
                 self._greeting_replies.put_nowait(reply)
         except hiredis.ProtocolError:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from wireproto import __version__
+from wireproto.core.build import BUILD
 from wireproto.core.metrics import Metrics
 from wireproto.core.totals import total, what_remains
 from wireproto.server.router import Router
@@ -86,6 +87,7 @@ class Statistics:
         summed = total(records)
         stats = {
             "version": __version__,
+            "build": BUILD,
             "pid": self._server.pid,
             "uptime_s": round(time.monotonic() - self._server.started, 1),
             **summed["counters"],

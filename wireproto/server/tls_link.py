@@ -19,7 +19,7 @@ from wireproto.server.receive_buffer import RECEIVE_BUFFER
 LONGEST_RECORD: Final = 16 * 1024
 """Bytes of the application in one TLS record (RFC 8446, section 5.1); OpenSSL reads and writes one at a time."""
 SHORTEST_READ: Final = 256
-STEP: Final = 64 * 1024
+STEP: Final = 32 * 1024
 """Bytes that are put into a memory buffer at most. OpenSSL's buffers grow and never shrink: by whole values of 1 MiB,
 every connection that had one would keep as much for its life."""
 

@@ -1,0 +1,213 @@
+"""TLS as a client meets it that has its own hands on the records: cut anywhere, closed by halves, broken."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests.live.running import RunningServer, client_context, wait_until
+
+RECORD_HEAD = 5
+"""Bytes before a record's content: type, version, length (RFC 8446, section 5.1)."""
+
+
+class TlsClient:
+    """TLS over memory buffers: what goes out on the socket is in the test's hands."""
+
+    def __init__(self, server: RunningServer) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = client_context(server.ca).wrap_bio(self.incoming, self.outgoing, server_hostname="localhost")
+        self.api_key = server.api_key
+
+    def __enter__(self) -> TlsClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def send_records(self, *, piece: int = 1 << 20) -> None:
+        """Send what TLS wants sent, so many bytes at a time."""
+        data = self.outgoing.read()
+        for start in range(0, len(data), piece):
+            self.socket.sendall(data[start : start + piece])
+
+    def shake_hands(self, *, piece: int = 1 << 20) -> TlsClient:
+        while True:
+            try:
+                self.tls.do_handshake()
+            except ssl.SSLWantReadError:
+                self.send_records(piece=piece)
+                self.take()
+            else:
+                self.send_records(piece=piece)
+                return self
+
+    def log_in(self) -> TlsClient:
+        self.shake_hands()
+        self.tls.write(b"AUTH %d:%b\n" % (len(self.api_key), self.api_key.encode()))
+        self.send_records()
+        assert self.hear(b"\n").startswith(b"OK ")
+        return self
+
+    def take(self) -> bool:
+        """Receive once; False at the end of the TCP connection."""
+        data = self.socket.recv(1 << 16)
+        self.incoming.write(data)
+        if not data:
+            self.incoming.write_eof()
+        return bool(data)
+
+    def hear(self, ending: bytes | None = None) -> bytes:
+        """What the server says, to that ending; without one to its own `close_notify`."""
+        heard = b""
+        while ending is None or not heard.endswith(ending):
+            try:
+                data = self.tls.read(1 << 16)
+            except ssl.SSLWantReadError:
+                self.take()
+                continue
+            if not data:
+                assert ending is None, heard
+                return heard
+            heard += data
+        return heard
+
+
+@pytest.fixture
+def client(server: RunningServer) -> Iterator[TlsClient]:
+    with TlsClient(server) as made:
+        yield made
+
+
+def test_every_byte_by_itself(client: TlsClient) -> None:
+    client.shake_hands(piece=1)
+    client.tls.write(b"AUTH %d:%b\nPING 5:hello\n" % (len(client.api_key), client.api_key.encode()))
+    client.send_records(piece=1)
+    assert client.hear(b"hello\n").startswith(b"OK ")
+
+
+@pytest.mark.parametrize("piece", [1 << 20, 1399, 37])
+def test_many_records_at_once_are_answered_in_order(client: TlsClient, piece: int) -> None:
+    client.log_in()
+    for number in range(500):
+        client.tls.write(b"PING %d:%d\n" % (len(str(number)), number))
+    client.send_records(piece=piece)
+    expected = b"".join(b"OK %d:%d\n" % (len(str(number)), number) for number in range(500))
+    assert client.hear(b"3:499\n") == expected
+
+
+@pytest.mark.parametrize("piece", [1 << 20, 1399])
+def test_a_large_value_both_ways(client: TlsClient, piece: int) -> None:
+    client.log_in()
+    value = bytes(range(256)) * 4096
+    view = memoryview(b"WRITE 3:tls %d:%b\nREAD 3:tls\nDELETE 3:tls\n" % (len(value), value))
+    while view:
+        view = view[client.tls.write(view) :]
+    client.send_records(piece=piece)
+    assert client.hear(b"\nOK\n") == b"OK\nOK %d:%b\nOK\n" % (len(value), value)
+
+
+@pytest.mark.parametrize("goodbye", ["close_notify", "FIN", "both"])
+def test_a_client_that_closes_its_half_is_still_answered(client: TlsClient, goodbye: str) -> None:
+    client.log_in()
+    client.tls.write(b"READ 6:nobody\n" * 1000)
+    client.send_records()
+    if goodbye != "FIN":
+        with pytest.raises(ssl.SSLWantReadError):
+            client.tls.unwrap()
+        client.send_records()
+    if goodbye != "close_notify":
+        client.socket.shutdown(socket.SHUT_WR)
+    if goodbye == "FIN":
+        assert client.hear() == b"MISS\n" * 1000
+    else:
+        # Python's `ssl` reads nothing any more after its own goodbye; the bytes come all the same, and then the end.
+        received = 0
+        while data := client.socket.recv(1 << 16):
+            received += len(data)
+        assert received > 1000 * len(b"MISS\n")
+
+
+def test_quit_says_goodbye_in_tls_too(client: TlsClient) -> None:
+    client.log_in()
+    client.tls.write(b"PING\nQUIT\n")
+    client.send_records()
+    assert client.hear() == b"OK\nOK\n"
+
+
+def test_a_record_with_a_flipped_bit_is_answered_with_an_alert(client: TlsClient, server: RunningServer) -> None:
+    client.log_in()
+    client.tls.write(b"WRITE 7:flipped 1:v\n")
+    record = bytearray(client.outgoing.read())
+    record[RECORD_HEAD + 3] ^= 1
+    client.socket.sendall(record)
+    with pytest.raises(ssl.SSLError, match="BAD_RECORD_MAC"):
+        client.hear()
+    with server.tls() as other:
+        assert other.ask(b"READ 7:flipped\n") == b"MISS\n".strip()
+
+
+@pytest.mark.parametrize(
+    "opening",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"*1\r\n$4\r\nPING\r\n",
+        b"\x00" * 100,
+        b"SSH-2.0-x\r\n",
+    ],
+)
+def test_what_is_no_tls_is_closed_and_counted(server: RunningServer, opening: bytes) -> None:
+    def failures() -> int:
+        connections = server.stats()["connections"]
+        assert isinstance(connections, dict)
+        return int(connections["handshake_failures"])
+
+    before = failures()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as raw:
+        raw.sendall(opening)
+        while raw.recv(4096):
+            pass
+    wait_until(lambda: failures() > before)
+
+
+def test_a_client_that_leaves_in_mid_handshake_holds_nothing(server: RunningServer, client: TlsClient) -> None:
+    with pytest.raises(ssl.SSLWantReadError):
+        client.tls.do_handshake()
+    hello = client.outgoing.read()
+    client.socket.sendall(hello[:100])
+    client.socket.close()
+
+    def handshaking() -> int:
+        connections = server.stats()["connections"]
+        assert isinstance(connections, dict)
+        return int(connections["handshaking"])
+
+    wait_until(lambda: handshaking() == 0)
+
+
+def test_keys_are_changed_in_mid_conversation(server: RunningServer) -> None:
+    """`K` at s_client asks for new keys on both sides, `k` for its own (RFC 8446, section 4.6.3)."""
+    typed = [f'auth "{server.api_key}"', *["K", 'write "s_client" "v"', "k", 'read "s_client"'] * 20, "quit"]
+    command = ["openssl", "s_client", "-connect", f"localhost:{server.port}", "-CAfile", str(server.ca), "-ign_eof"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        heard = b""
+        for line in typed:
+            # It looks for K at the beginning of what it reads at once.
+            process.stdin.write(line.encode() + b"\n")
+            process.stdin.flush()
+            if line not in "Kk":
+                while not heard.endswith((b"OK\n", b"OK 1:v\n", b" ttl=900\n")):
+                    heard += process.stdout.read1()
+                if line != "quit":
+                    heard = heard[:-1]
+        assert heard.count(b"OK 1:v") == 20
+        assert process.wait(10) == 0
