@@ -6,7 +6,7 @@ import select
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import cast
 
 from wireproto.client.connecting import connect_failure
@@ -108,10 +108,12 @@ class BlockingConnection:
         """
         session = self._session
         answers: list[Answer | None] = [None] * len(requests)
-        for start, stop in ((0, 1),) if len(requests) == 1 else _windows(requests):
+        for start, stop in _windows(requests):
             now = time.monotonic()
-            for index in range(start, stop):
-                session.submit(requests[index], index, now)
+            if stop - start == 1:
+                session.submit(requests[start], start, now)
+            else:
+                session.submit_all(requests[start:stop], range(start, stop), now)
             self._converse(answers, now, deadline)
             if stop < len(requests) and not session.is_ready:
                 break
@@ -165,13 +167,18 @@ def _until(deadline: float) -> float:
     return seconds
 
 
-def _windows(requests: Sequence[bytes]) -> Iterator[tuple[int, int]]:
+def _windows(requests: Sequence[bytes]) -> Iterable[tuple[int, int]]:
     """The requests in parts that may be sent at once, as (first, behind the last)."""
+    if len(requests) == 1 or (len(requests) <= WINDOW_REQUESTS and sum(map(len, requests)) <= WINDOW_BYTES):
+        return ((0, len(requests)),)
+    return _parts(requests)
+
+
+def _parts(requests: Sequence[bytes]) -> Iterator[tuple[int, int]]:
     start = size = 0
     for index, request in enumerate(requests):
         size += len(request)
         if index > start and (size > WINDOW_BYTES or index - start >= WINDOW_REQUESTS):
             yield start, index
             start, size = index, len(request)
-    if requests:
-        yield start, len(requests)
+    yield start, len(requests)
