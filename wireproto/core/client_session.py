@@ -85,6 +85,8 @@ class ClientSession(Generic[W]):
         self.state = SessionState.FRESH
         self.failure: RequestError | None = None
         """Why the conversation ended, once it has."""
+        self.in_flight = 0
+        """How many requests are not answered yet."""
         self.in_flight_bytes = 0
         """Bytes of the requests that are not answered yet."""
         self._credentials = credentials
@@ -107,11 +109,6 @@ class ClientSession(Generic[W]):
     def is_ready(self) -> bool:
         """Whether requests may be submitted."""
         return self.state is SessionState.READY
-
-    @property
-    def in_flight(self) -> int:
-        """How many requests are not answered yet."""
-        return len(self._waiting)
 
     @property
     def is_over(self) -> bool:
@@ -144,34 +141,40 @@ class ClientSession(Generic[W]):
         self._shown = credential
         self._tags += 1
         tag = b"%d" % self._tags
-        self._waiting[tag] = (None, 0)
+        self._waiting[tag] = (None, 0)  # the size that counts is that of requests
+        self.in_flight += 1
         self.output += (b"#%b " % tag, encode_request(Verb.AUTH, (credential,)))
 
     def submit(self, request: bytes, waiter: W, now: float) -> None:
-        """Queue a request (`request_encoding`). The token is renewed before it runs out, in front of the request."""
+        """Queue a request (`request_encoding`). The token is renewed before it runs out, in front of the request.
+
+        It counts before anything is queued: a caller who is interrupted in between leaves a conversation that says that
+        it owes something, and never one whose next reply could be taken for the next caller's.
+        """
         if now >= self._renew_at:
             self._renew(now)
-        self._tags += 1
-        tag = b"%d" % self._tags
         size = len(request)
+        self._tags += 1
+        self.in_flight += 1
+        self.in_flight_bytes += size
+        tag = b"%d" % self._tags
         self._waiting[tag] = (waiter, size)
         self.output += (b"#%b " % tag, request)
-        self.in_flight_bytes += size
         self._unsent += 1
 
     def submit_all(self, requests: Sequence[bytes], waiters: Iterable[W], now: float) -> None:
         """Queue many, each with its waiter, as `submit` does with one: the loop is here for its speed."""
         if now >= self._renew_at:
             self._renew(now)
-        number, size, waiting, output = self._tags, 0, self._waiting, self.output
+        number, waiting, output = self._tags, self._waiting, self.output
+        self._tags += len(requests)
+        self.in_flight += len(requests)
+        self.in_flight_bytes += sum(map(len, requests))
         for request, waiter in zip(requests, waiters, strict=True):
             number += 1
             tag = b"%d" % number
             waiting[tag] = (waiter, len(request))
             output += (b"#%b " % tag, request)
-            size += len(request)
-        self._tags = number
-        self.in_flight_bytes += size
         self._unsent += len(requests)
 
     def _renew(self, now: float) -> None:
@@ -193,7 +196,7 @@ class ClientSession(Generic[W]):
             self._parser.receive(data, replies)
         except ProtocolError as error:
             fault = error
-        answered, pop = 0, self._waiting.pop
+        answered, pop = 0, self._waiting.pop  # bytes; both counts fall at the end, see `submit`
         try:
             for reply in replies:
                 waiter, size = pop(reply.tag, _NOBODY)
@@ -206,6 +209,7 @@ class ClientSession(Generic[W]):
                     self._note_error(reply.code)
         except RequestError as error:
             fault = error
+        self.in_flight -= len(answers)
         self.in_flight_bytes -= answered
         if fault is not None:
             self.close(fault)
@@ -219,6 +223,7 @@ class ClientSession(Generic[W]):
                 # An error without a tag is about the connection.
                 raise reply.error()
             raise ProtocolError("the server answered something that was not asked")
+        self.in_flight -= 1
         self._has_heard = True
         self._take_login(reply, now)
 
@@ -289,7 +294,7 @@ class ClientSession(Generic[W]):
         answers = [(waiter, self._loss(failure, sent=index < first_unsent)) for index, waiter in enumerate(waiters)]
         self._waiting.clear()
         self.output.clear()
-        self._unsent = self.in_flight_bytes = 0
+        self._unsent = self.in_flight = self.in_flight_bytes = 0
         return answers
 
     def _loss(self, failure: RequestError, *, sent: bool) -> RequestError:
