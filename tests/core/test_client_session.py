@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from wireproto.core.client_session import ClientSession, Credentials, SessionState
+from wireproto.core.client_session import ClientSession, SessionState
+from wireproto.core.credentials import Credentials
 from wireproto.errors import (
     AuthError,
     BusyError,

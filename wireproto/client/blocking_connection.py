@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from wireproto.client.connecting import connect_failure
 from wireproto.client.options import ClientOptions
-from wireproto.core.client_session import ClientSession, Credentials, SessionState
+from wireproto.core.client_session import ClientSession, SessionState
+from wireproto.core.credentials import Credentials
 from wireproto.core.reply_wire import Reply
 from wireproto.errors import DeadlineError, LostError, NodeDownError, NodeTimeoutError, RequestError
 

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import Final, Generic, TypeVar
 
+from wireproto.core.credentials import RENEW_AT, Credentials
 from wireproto.core.reply_wire import ERR, OK, Reply, ReplyParser
 from wireproto.core.request_encoding import encode_request
 from wireproto.core.verbs import Verb
@@ -34,12 +35,8 @@ from wireproto.errors import (
 
 W = TypeVar("W")
 
-RENEW_AT: Final = 0.75
-"""The part of a token's life after which it is renewed."""
 _RETIRING: Final = frozenset({"AUTH", "EXPIRED", "CLOSING"})
 """Errors after which this connection can do nothing for anybody, while a new one may."""
-
-
 _UNASKED: Final = -1
 _NOBODY: Final = (None, _UNASKED)
 
@@ -52,30 +49,6 @@ class SessionState(Enum):
     READY = "ready"
     RETIRED = "retired"
     CLOSED = "closed"
-
-
-class Credentials:
-    """What a client can show: its API key, or the token that it was given for it. Shared by its connections.
-
-    An API key with a dot in it is a token that the user brought along; it cannot be traded for another.
-    """
-
-    def __init__(self, api_key: bytes | None) -> None:
-        self.api_key = api_key
-        self._token: tuple[bytes, float] | None = None
-
-    def best(self, now: float) -> bytes | None:
-        """The token while it is young, else the API key, if there is one."""
-        token = self._token
-        return token[0] if token is not None and now < token[1] else self.api_key
-
-    def keep(self, token: bytes, ttl: float, now: float) -> None:
-        """Use `token` from now on; it lives `ttl` seconds."""
-        self._token = (token, now + RENEW_AT * ttl)
-
-    def forget(self) -> None:
-        """The token is of no use any more."""
-        self._token = None
 
 
 class ClientSession(Generic[W]):
@@ -140,16 +113,16 @@ class ClientSession(Generic[W]):
     def _show(self, credential: bytes) -> None:
         self._shown = credential
         self._tags += 1
-        tag = b"%d" % self._tags
-        self._waiting[tag] = (None, 0)  # the size that counts is that of requests
         self.in_flight += 1
+        tag = b"%d" % self._tags
+        self._waiting[tag] = (None, 0)
         self.output += (b"#%b " % tag, encode_request(Verb.AUTH, (credential,)))
 
     def submit(self, request: bytes, waiter: W, now: float) -> None:
         """Queue a request (`request_encoding`). The token is renewed before it runs out, in front of the request.
 
-        It counts before anything is queued: a caller who is interrupted in between leaves a conversation that says that
-        it owes something, and never one whose next reply could be taken for the next caller's.
+        It counts first. So whoever is interrupted in between leaves a conversation that says that it owes something,
+        and never one whose next reply the next caller could take for his own.
         """
         if now >= self._renew_at:
             self._renew(now)
@@ -211,9 +184,10 @@ class ClientSession(Generic[W]):
             fault = error
         self.in_flight -= len(answers)
         self.in_flight_bytes -= answered
+        if answers:
+            self._has_heard = True
         if fault is not None:
             self.close(fault)
-        self._has_heard = self._has_heard or bool(answers)
         return answers
 
     def _take_special(self, reply: Reply, size: int, now: float) -> None:
@@ -273,11 +247,6 @@ class ClientSession(Generic[W]):
             self.state = SessionState.READY
 
     # -- the end
-
-    def retire(self) -> None:
-        """Submit no more; what is in flight is still answered."""
-        if self.state is not SessionState.CLOSED:
-            self.state = SessionState.RETIRED
 
     def close(self, failure: RequestError) -> None:
         """End the conversation. What ended it first stands."""
