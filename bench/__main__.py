@@ -105,12 +105,13 @@ def suite(options: argparse.Namespace) -> int:
     """The standard scenarios."""
     for program in missing_programs():
         print(f"{program} is not installed; what needs it is left out (make bench-peers installs it)")
-    usual = Options(rounds=3, seconds=0.7, warm_up=0.3) if options.quick else Options()
+    usual = Options(rounds=3, seconds=0.7, warm_up=0.3, connections=1000) if options.quick else Options()
     chosen = Options(
         rounds=options.rounds or usual.rounds,
         seconds=options.seconds or usual.seconds,
         warm_up=usual.warm_up if options.warm_up is None else options.warm_up,
         processes=options.processes,
+        connections=usual.connections,
         progress=shown,
     )
     outcomes = []

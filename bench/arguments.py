@@ -128,7 +128,7 @@ def _suite_flags(suite: argparse.ArgumentParser) -> None:
         "--only", nargs="+", choices=names, default=names, metavar="NAME", help=f"of: {', '.join(names)}"
     )
     suite.add_argument(
-        "--quick", action="store_true", help="3 rounds of 0.7 s: to see that it works, and about how much"
+        "--quick", action="store_true", help="3 rounds of 0.7 s, 1,000 idle connections: to see that it works"
     )
     suite.add_argument("--rounds", type=_positive, metavar="N", help="of each contender, alternating (5)")
     suite.add_argument("--seconds", type=float, metavar="SECONDS", help="length of each (5)")

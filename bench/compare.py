@@ -6,7 +6,14 @@ from typing import Any
 
 from bench.table import Row, aligned, number
 
-METRICS = {"throughput": "requests/s", "bytes": "bytes/s", "server CPU": "us/request", "p99": "us"}
+METRICS = {
+    "throughput": "requests/s",
+    "bytes": "bytes/s",
+    "server CPU": "us/request",
+    "client CPU": "us/request",
+    "p50": "us",
+    "p99": "us",
+}
 
 
 def compare(before: dict[str, Any], after: dict[str, Any]) -> str:
@@ -31,7 +38,7 @@ def _scenario_rows(before: dict[str, Any], after: dict[str, Any]) -> list[Row]:
         others = {other["name"]: other["results"] for other in after["scenarios"]}.get(scenario["name"], {})
         for name, result in scenario["results"].items():
             for metric, unit in METRICS.items():
-                old = result["medians"][metric]
+                old = result["medians"].get(metric)
                 new = others.get(name, {"medians": {}})["medians"].get(metric)
                 if old and new is not None:
                     rows.append((scenario["name"], name, metric, number(old), number(new), unit, f"{new / old:.3f}"))

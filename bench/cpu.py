@@ -29,10 +29,13 @@ class CpuTimes:
 
 
 def cpu_times(target: Target) -> CpuTimes:
-    """The target's processes, as far as they run on this machine. Nodes that the server started are not the server."""
-    nodes = set(target.node_processes)
-    server = {pid for root in target.server_processes for pid in _family(root)} - nodes
-    return CpuTimes(sum(map(_seconds, server)), sum(map(_seconds, nodes)))
+    """The target's processes, as far as they run on this machine."""
+    return CpuTimes(sum(map(_seconds, server_processes(target))), sum(map(_seconds, set(target.node_processes))))
+
+
+def server_processes(target: Target) -> set[int]:
+    """The server's process ids with their children's. Nodes that the server started are not the server."""
+    return {pid for root in target.server_processes for pid in _family(root)} - set(target.node_processes)
 
 
 def wait_until_idle(target: Target) -> None:

@@ -15,12 +15,16 @@ from bench.html import page
 from bench.latencies import PERCENTILES
 from bench.measurement import Measurement
 from bench.micro.blocks import Result
+from bench.scenarios import Metric
 from bench.series import Outcome, Series
 from bench.targets import REPOSITORY
 
 FORMAT = 1
 """Of the document; a change that old readers would misread raises it."""
 RESULTS = REPOSITORY / "bench" / "results"
+
+ALONE: tuple[Metric, ...] = ("connections", "memory")
+"""What scenarios without rounds measure: KiB per connection is the memory."""
 
 Document = dict[str, Any]
 
@@ -45,6 +49,7 @@ def single_document(measurement: Measurement, description: str) -> Document:
         "name": "run",
         "description": description,
         "notes": [],
+        "alone": {},
         "results": {name: Series([measurement]).as_dict()},
     }
     return {"format": FORMAT, "environment": environment(), "options": {}, "scenarios": [scenario], "figures": []}
@@ -77,14 +82,19 @@ def write_json(document: Document, path: Path) -> None:
 
 
 def as_csv(document: Document) -> str:
-    """One line for each round of each contender."""
+    """One line for each round of each contender, and one for each scenario without rounds."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     cpu = ("server", "nodes", "generator")
     heads = ["scenario", "target", "round", "requests_per_second", "bytes_per_second"]
-    heads += [f"{name}_us" for name in PERCENTILES] + [f"{name}_cpu_us_per_request" for name in cpu] + ["errors"]
+    heads += (
+        [f"{name}_us" for name in PERCENTILES] + [f"{name}_cpu_us_per_request" for name in cpu] + ["errors", *ALONE]
+    )
     writer.writerow(heads)
     for scenario in document["scenarios"]:
+        if alone := scenario.get("alone"):
+            blank = [""] * (len(heads) - 2 - len(ALONE))
+            writer.writerow([scenario["name"], "wireproto", *blank, *(alone.get(metric, "") for metric in ALONE)])
         for target, result in scenario["results"].items():
             for number, one in enumerate(result["rounds"], 1):
                 row = [scenario["name"], target, number, one["requests_per_second"], one["bytes_per_second"]]

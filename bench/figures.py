@@ -1,4 +1,4 @@
-"""One line of the final table: a figure of ours beside a peer's, with the target for their ratio."""
+"""One line of the final table: a figure of ours beside a peer's with the target for their ratio, or by itself."""
 
 from __future__ import annotations
 
@@ -8,21 +8,27 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Figure:
-    """A comparison. `target` bounds `ratio` (ours / theirs) from below or above, as `better` says; None: no target."""
+    """A comparison. `target` bounds `ratio` (ours / theirs) from below or above, as `better` says; None: no target.
+
+    Without a peer it bounds what was measured itself, in its unit.
+    """
 
     name: str
     """The scenario, and what was measured: `in-flight-50: throughput`."""
     against: str
-    """The peer."""
+    """The peer; `-` if there is none."""
     ours: float
-    theirs: float
+    theirs: float | None
+    """None without a peer."""
     unit: str
     better: Literal["higher", "lower"]
     target: float | None = None
 
     @property
-    def ratio(self) -> float:
-        """Ours over theirs; infinite where the peer has nothing to divide by."""
+    def ratio(self) -> float | None:
+        """Ours over theirs; infinite where the peer has nothing to divide by; None without a peer."""
+        if self.theirs is None:
+            return None
         return self.ours / self.theirs if self.theirs else float("inf")
 
     @property
@@ -30,7 +36,8 @@ class Figure:
         """Whether the target is met; None without a target."""
         if self.target is None:
             return None
-        return self.ratio >= self.target if self.better == "higher" else self.ratio <= self.target
+        bounded = self.ours if self.ratio is None else self.ratio
+        return bounded >= self.target if self.better == "higher" else bounded <= self.target
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""

@@ -67,7 +67,7 @@ class Measurement:
     def warnings(self) -> dict[str, str]:
         """Why the figures may not be what they seem, by the kind of trouble."""
         found = {what: f"{count} replies: {what}" for what, count in sorted(self.tally.errors.items())}
-        if self.generator_busy > BUSY:
+        if self.generator_busy > BUSY and self.plan.caller == "sockets":  # a library's own work is what is measured
             found["generator"] = (
                 f"the load generator was the bottleneck: it used {self.generator_busy:.0%} of its processes' time; "
                 "give it more --processes"

@@ -13,6 +13,7 @@ from typing import Any
 
 from bench.closed_loop import ClosedLoop
 from bench.cpu import CpuTimes, cpu_times
+from bench.library_load import LibraryLoad
 from bench.load import SECOND
 from bench.measurement import Measurement
 from bench.open_loop import OpenLoop
@@ -76,7 +77,7 @@ def measure(
 def _generate(pipe: Connection, target: Target, plan: Plan) -> None:
     """In the child: connect, wait for the signal, run, report."""
     try:
-        load = (ClosedLoop if plan.rate is None else OpenLoop)(target, plan)
+        load = _load_type(plan)(target, plan)
         pipe.send(("ready", None))
         begin = pipe.recv()
         pipe.send(("tally", load.run(begin, lambda what, replies: pipe.send((what, replies)))))
@@ -84,6 +85,12 @@ def _generate(pipe: Connection, target: Target, plan: Plan) -> None:
         return
     except Exception:
         pipe.send(("failed", traceback.format_exc()))
+
+
+def _load_type(plan: Plan) -> type[ClosedLoop | OpenLoop | LibraryLoad]:
+    if plan.caller != "sockets":
+        return LibraryLoad
+    return ClosedLoop if plan.rate is None else OpenLoop
 
 
 def _watch(run: _Run) -> Tally:

@@ -29,6 +29,9 @@ class Plan:
     processes: int = 1
     tagged: bool = False
     """Requests carry tags (wireproto, closed loop only), so that replies may come in any order."""
+    caller: Literal["sockets", "read", "read_many", "asyncio"] = "sockets"
+    """Who asks: the generator's own sockets; or the target's client library, in one process: one blocking caller that
+    reads a key, or `depth` keys at once, or `clients` coroutines that read a key each. Libraries ask in closed loop."""
     side_key: int | None = None
     """With tags: the number of a key that each connection also reads now and then, without waiting for the reply."""
     stall_seconds: float = 10.0

@@ -11,17 +11,20 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from bench.cpu import wait_until_idle
+from bench.idle import measure_idle, raise_open_files
 from bench.loading import load
 from bench.measurement import Measurement
 from bench.measuring import Progress, measure
 from bench.owners import owners, wait_until_up
 from bench.plan import Plan
 from bench.programs import missing_programs
-from bench.scenarios import PROXIES, REDIS, Scenario
+from bench.scenarios import PROXIES, REDIS, Metric, Scenario
 from bench.series import Outcome, Series
 from bench.targets import Target, four_nodes, haproxy_twemproxy, redis_tls, wireproto_server
 
 OURS = "wireproto"
+ADMITTED_BESIDE = 100
+"""Connections that the server of idle ones admits beside them: somebody must ask for STATS."""
 STOPPED_SECONDS = 3.0
 """At least: the server takes one to notice that a node has stopped."""
 
@@ -34,12 +37,15 @@ class Options:
     seconds: float = 5.0
     warm_up: float = 1.0
     processes: int = 1
+    connections: int | None = None
+    """How many are held in the scenarios of idle ones."""
     progress: Callable[[str], Progress] | None = None
     """Makes the progress display for a run of the given title."""
 
     def plan(self, scenario: Scenario) -> Plan:
         """The scenario's load for so long."""
-        return replace(scenario.plan, seconds=self.seconds, warm_up=self.warm_up, processes=self.processes)
+        processes = self.processes if scenario.plan.caller == "sockets" else 1
+        return replace(scenario.plan, seconds=self.seconds, warm_up=self.warm_up, processes=processes)
 
     def measure(
         self, title: str, target: Target, plan: Plan, at_window: Callable[[], None] | None = None
@@ -69,6 +75,7 @@ def run_scenario(scenario: Scenario, targets: Mapping[str, Target], options: Opt
         "half of the peak": _at_half_of_the_peak,
         "stopped node": _with_a_stopped_node,
         "workers": _workers,
+        "idle": _idle,
     }
     return ways[scenario.kind](scenario, targets, options)
 
@@ -145,3 +152,20 @@ def _workers(scenario: Scenario, targets: Mapping[str, Target], options: Options
     ):
         both = {"1 worker": one, "2 workers": two}
         return Outcome(scenario, _alternate(scenario, both, options.plan(scenario), options), "2 workers")
+
+
+def _idle(scenario: Scenario, targets: Mapping[str, Target], options: Options) -> Outcome:
+    """Ours alone. Of fewer connections than the goal speaks of, their number is not judged."""
+    wanted = options.connections or scenario.plan.clients
+    possible = raise_open_files(wanted)
+    with wireproto_server("--max-connections", str(possible + ADMITTED_BESIDE)) as target:
+        idle = measure_idle(target, possible)
+    notes = [idle.note()]
+    if possible < wanted:
+        notes.append(f"the limit of open files is too low for {wanted:,}")
+    goals = tuple(
+        replace(goal, pure=None) if goal.metric == "connections" and wanted < scenario.plan.clients else goal
+        for goal in scenario.goals
+    )
+    measured: dict[Metric, float] = {"connections": idle.connections, "memory": idle.memory_per_connection}
+    return Outcome(replace(scenario, goals=goals), {}, OURS, notes, measured)

@@ -10,19 +10,27 @@ from bench.workload import ValueSizes, Workload
 
 PROXIES = "haproxy+twemproxy"
 REDIS = "redis"
+NO_PEER = "-"
 
-Metric = Literal["throughput", "bytes", "server CPU", "p99"]
+Metric = Literal["throughput", "bytes", "server CPU", "client CPU", "p50", "p99", "connections", "memory"]
 BETTER: dict[Metric, Literal["higher", "lower"]] = {
     "throughput": "higher",
     "bytes": "higher",
     "server CPU": "lower",
+    "client CPU": "lower",
+    "p50": "lower",
     "p99": "lower",
+    "connections": "higher",
+    "memory": "lower",
 }
 
 
 @dataclass(frozen=True)
 class Goal:
-    """A bound for ours / theirs: from below where higher is better, else from above. None: shown without a target."""
+    """A bound for ours / theirs: from below where higher is better, else from above. None: shown without a target.
+
+    Against NO_PEER it is a bound for ours itself.
+    """
 
     metric: Metric
     against: str
@@ -43,7 +51,7 @@ class Scenario:
     description: str
     plan: Plan
     goals: tuple[Goal, ...]
-    kind: Literal["side by side", "half of the peak", "stopped node", "workers"] = "side by side"
+    kind: Literal["side by side", "half of the peak", "stopped node", "workers", "idle"] = "side by side"
     contenders: tuple[str, ...] = ("wireproto", PROXIES, REDIS)
 
 
@@ -118,6 +126,38 @@ STANDARD: tuple[Scenario, ...] = (
         Plan(depth=50),
         (Goal("throughput", "1 worker"), Goal("server CPU", "1 worker")),
         kind="workers",
+        contenders=("wireproto",),
+    ),
+    Scenario(
+        "client-read",
+        "one read after the other by the blocking client, against a redis-py get straight to Redis; values of 100 "
+        "bytes, no retries",
+        Plan(caller="read", clients=1),
+        (Goal("p50", REDIS, 1.4), Goal("client CPU", REDIS)),
+        contenders=("wireproto", REDIS),
+    ),
+    Scenario(
+        "client-read-many",
+        "read_many of 100 keys by the blocking client (one request here), against a redis-py pipeline of 100 GETs "
+        "(transaction=False) straight to Redis; values of 100 bytes, no retries",
+        Plan(caller="read_many", clients=1, depth=100),
+        (Goal("p50", REDIS, 0.5), Goal("client CPU", REDIS)),
+        contenders=("wireproto", REDIS),
+    ),
+    Scenario(
+        "client-asyncio",
+        "64 coroutines that read by the asyncio client, against a redis-py asyncio pool of 64 connections straight to "
+        "Redis, with hiredis; each in one process on uvloop; values of 100 bytes, no retries",
+        Plan(caller="asyncio", clients=64),
+        (Goal("throughput", REDIS, 2.0), Goal("client CPU", REDIS)),
+        contenders=("wireproto", REDIS),
+    ),
+    Scenario(
+        "idle",
+        "10,000 connections (with --quick 1,000) that have logged in with a bearer token and do nothing",
+        Plan(clients=10_000),
+        (Goal("connections", NO_PEER, 10_000), Goal("memory", NO_PEER, 48.0)),
+        kind="idle",
         contenders=("wireproto",),
     ),
 )

@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from bench.figures import Figure
 from bench.latencies import Latencies
 from bench.measurement import Measurement
-from bench.scenarios import BETTER, Metric, Scenario
+from bench.scenarios import BETTER, NO_PEER, Metric, Scenario
 
 UNITS: dict[Metric, str] = {
     "throughput": "requests/s",
     "bytes": "bytes/s",
     "server CPU": "us/request",
+    "client CPU": "us/request",
+    "p50": "us",
     "p99": "us",
+    "connections": "held at once",
+    "memory": "KiB/connection",
 }
+
+READ_FROM: dict[Metric, Callable[[Measurement], float | None]] = {
+    "throughput": lambda measured: measured.requests_per_second,
+    "bytes": lambda measured: measured.bytes_per_second,
+    "server CPU": lambda measured: measured.server_cpu_us,
+    "client CPU": lambda measured: measured.generator_cpu_us,
+    "p50": lambda measured: measured.latency["p50"],
+    "p99": lambda measured: measured.latency["p99"],
+}
+"""The metrics that every round has."""
 
 
 @dataclass
@@ -27,7 +42,7 @@ class Series:
 
     def median(self, metric: Metric) -> float | None:
         """Over the rounds; None when a round could not measure it."""
-        values = [_value(measurement, metric) for measurement in self.rounds]
+        values = [READ_FROM[metric](measurement) for measurement in self.rounds]
         known = [value for value in values if value is not None]
         return statistics.median(known) if known and len(known) == len(values) else None
 
@@ -43,7 +58,7 @@ class Series:
                 del described[name]
         return {
             **common,
-            "medians": {metric: self.median(metric) for metric in UNITS},
+            "medians": {metric: self.median(metric) for metric in READ_FROM},
             "latency_us": merged.summary(),
             "histogram": merged.encoded(),
             "warnings": self._warnings(),
@@ -59,16 +74,6 @@ class Series:
         return [f"{found[0]} (in {len(found)} of {len(self.rounds)} rounds)" for found in texts.values()]
 
 
-def _value(measurement: Measurement, metric: Metric) -> float | None:
-    if metric == "throughput":
-        return measurement.requests_per_second
-    if metric == "bytes":
-        return measurement.bytes_per_second
-    if metric == "server CPU":
-        return measurement.server_cpu_us
-    return measurement.latency["p99"]
-
-
 @dataclass
 class Outcome:
     """What a scenario gave. `ours` names the series that the others are held against."""
@@ -77,19 +82,24 @@ class Outcome:
     series: dict[str, Series]
     ours: str
     notes: list[str] = field(default_factory=list)
+    alone: dict[Metric, float] = field(default_factory=dict)
+    """Figures of ours that no peer and no rounds belong to."""
 
     def figures(self) -> list[Figure]:
         """One for each goal whose both sides were measured."""
         found = []
         for goal in self.scenario.goals:
+            name, unit, better = f"{self.scenario.name}: {goal.metric}", UNITS[goal.metric], BETTER[goal.metric]
+            if goal.against == NO_PEER:
+                if goal.metric in self.alone:
+                    found.append(Figure(name, NO_PEER, self.alone[goal.metric], None, unit, better, goal.pure))
+                continue
             if not {goal.against, self.ours} <= self.series.keys():
                 continue
             ours, theirs = (self.series[name].median(goal.metric) for name in (self.ours, goal.against))
             if ours is None or theirs is None:
                 continue
             build = self.series[self.ours].rounds[0].target.versions.get("build", "pure")
-            name = f"{self.scenario.name}: {goal.metric}"
-            unit, better = UNITS[goal.metric], BETTER[goal.metric]
             found.append(Figure(name, goal.against, ours, theirs, unit, better, goal.target(build)))
         return found
 
@@ -99,5 +109,6 @@ class Outcome:
             "name": self.scenario.name,
             "description": self.scenario.description,
             "notes": self.notes,
+            "alone": self.alone,
             "results": {name: series.as_dict() for name, series in self.series.items()},
         }

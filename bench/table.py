@@ -37,11 +37,10 @@ def figure_rows(document: dict[str, Any]) -> list[Row]:
     for figure in document["figures"]:
         sign = ">=" if figure["better"] == "higher" else "<="
         target = "" if figure["target"] is None else f"{sign} {figure['target']:g}"
+        ratio = "-" if figure["ratio"] is None else f"{figure['ratio']:.2f}"
         verdict = {True: "MET", False: "MISSED", None: ""}[figure["met"]]
         sides = [number(figure["ours"]), number(figure["theirs"])]
-        rows.append(
-            (figure["name"], figure["against"], *sides, figure["unit"], f"{figure['ratio']:.2f}", target, verdict)
-        )
+        rows.append((figure["name"], figure["against"], *sides, figure["unit"], ratio, target, verdict))
     return rows
 
 

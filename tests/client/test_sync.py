@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import threading
 import time
 from typing import Any
@@ -14,7 +15,11 @@ from tests.client import scripts
 from tests.client.cancelling import time_out_many
 from tests.client.fake_server import Cache, FakeServer, Peer
 from wireproto import Client, Codec, Value
-from wireproto.client.blocking_connection import WINDOW_BYTES, WINDOW_REQUESTS
+from wireproto.client.blocking_connection import WINDOW_BYTES, WINDOW_REQUESTS, BlockingConnection
+from wireproto.client.options import ClientOptions
+from wireproto.core.client_session import ClientSession
+from wireproto.core.credentials import Credentials
+from wireproto.core.reply_wire import Reply
 from wireproto.errors import (
     ArgumentError,
     AuthError,
@@ -463,3 +468,28 @@ def test_a_child_is_not_stopped_by_a_lock_that_another_thread_held() -> None:
                 finally:
                     os._exit(code)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_what_the_socket_does_not_take_at_once_follows() -> None:
+    """A request that is smaller than a TLS record, and larger than the socket's buffer."""
+    ours, theirs = socket.socketpair()
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    request = b"WRITE 1:k 16000:%b\n" % bytes(16000)
+    got = bytearray()
+
+    def answer() -> None:
+        while not got.endswith(b"\n"):
+            got.extend(theirs.recv(1000))
+        theirs.sendall(b"#1 OK\n")
+
+    session: ClientSession[int] = ClientSession(Credentials(None))
+    session.start(0.0)
+    with ours, theirs:
+        answering = threading.Thread(target=answer)
+        answering.start()
+        connection = BlockingConnection(ours, session, ClientOptions(tls=False))
+        (reply,) = connection.exchange([request], time.monotonic() + 5)
+        answering.join()
+    assert isinstance(reply, Reply)
+    assert reply.status == "OK"
+    assert got == b"#1 " + request

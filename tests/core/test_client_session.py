@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
-from wireproto.core.client_session import ClientSession, Credentials, SessionState
+from wireproto.core.client_session import ClientSession, SessionState
+from wireproto.core.credentials import Credentials
 from wireproto.errors import (
     AuthError,
     BusyError,
@@ -54,6 +57,34 @@ def test_replies_find_whoever_asked_in_any_order() -> None:
     assert talk.session.in_flight_bytes == 2 * len(READ)
     assert talk.hear(b"#2 OK 1:b\n#1 OK 1:a\n") == [("second", "OK", (b"b",)), ("first", "OK", (b"a",))]
     assert (talk.session.in_flight, talk.session.in_flight_bytes) == (0, 0)
+
+
+def test_many_are_submitted_as_one_by_one() -> None:
+    talk = logged_in()
+    talk.session.submit_all([READ, b"PING\n"], ["first", "second"], talk.now)
+    assert talk.session.data_to_send() == b"#2 READ 1:k\n#3 PING\n"
+    assert (talk.session.in_flight, talk.session.in_flight_bytes) == (2, len(READ) + 5)
+    assert talk.hear(b"#3 OK\n#2 MISS\n") == [("second", "OK", ()), ("first", "MISS", ())]
+    assert (talk.session.in_flight, talk.session.in_flight_bytes) == (0, 0)
+    talk.now += 80.0
+    talk.session.submit_all([READ], ["third"], talk.now)
+    assert talk.session.data_to_send() == b"#4 AUTH 3:key\n#5 READ 1:k\n"
+
+
+def test_one_who_is_interrupted_while_submitting_leaves_a_conversation_that_owes_something() -> None:
+    """Else the next caller would send what is queued here, and take its reply for his own."""
+
+    def interrupted() -> Iterator[str]:
+        yield "first"
+        raise KeyboardInterrupt
+
+    talk = logged_in()
+    with pytest.raises(KeyboardInterrupt):
+        talk.session.submit_all([READ] * 3, interrupted(), talk.now)
+    talk.session.data_to_send()
+    talk.hear(b"#2 MISS\n")
+    assert talk.session.in_flight
+    assert talk.ask("another") == b"#5 READ 1:k\n"
 
 
 def test_requests_of_one_moment_leave_together() -> None:

@@ -18,7 +18,7 @@ from wireproto.client.options import ClientOptions, OptionArguments, call_timeou
 from wireproto.client.pipeline import CallQueue
 from wireproto.core.call_plan import KeyedPlan, Plan, copy_of
 from wireproto.core.calls import Call, Calls, Codec, Key, Location, Value
-from wireproto.core.client_session import Credentials
+from wireproto.core.credentials import Credentials
 from wireproto.core.retry import Backoff, RetryPolicy
 from wireproto.errors import ConfigurationError, DeadlineError, RequestError, WireprotoError
 

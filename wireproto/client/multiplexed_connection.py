@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from typing import Final, cast
 
 from wireproto.client.options import ClientOptions
-from wireproto.core.client_session import ClientSession, Credentials
+from wireproto.core.client_session import ClientSession
+from wireproto.core.credentials import Credentials
 from wireproto.core.reply_wire import Reply
 from wireproto.errors import DeadlineError, LostError, NodeDownError, NodeTimeoutError, ProtocolError, RequestError
 

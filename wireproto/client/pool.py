@@ -12,7 +12,7 @@ from typing import Final
 from wireproto.client.blocking_connection import BlockingConnection
 from wireproto.client.connecting import tls_context, while_backing_off
 from wireproto.client.options import ClientOptions
-from wireproto.core.client_session import Credentials
+from wireproto.core.credentials import Credentials
 from wireproto.core.retry import Backoff, RetryPolicy
 from wireproto.errors import ConfigurationError, DeadlineError, WireprotoError
 

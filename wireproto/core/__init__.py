@@ -31,5 +31,6 @@ Nothing here touches a socket, a clock or dice; time, random bytes and transport
     retry             what may be sent again, and when
     request_encoding  a request, written
     client_session    the conversation with one server: log in, renew, match replies
+    credentials       what a client logs in with
     reply_wire        a reply, read
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -109,10 +110,12 @@ class KeyedPlan(Plan):
 
     def by_key(self) -> dict[Any, Any]:
         """The outcome of each key: its result or its RequestError. Raises if all failed; see `raise_if_all_failed`."""
-        outcomes = iter(self.outcomes)
-        by_key = {key: self._failed[key] if key in self._failed else next(outcomes) for key in self._keys}
-        raise_if_all_failed(by_key.values())
-        return by_key
+        failed, outcomes = self._failed, self.outcomes
+        if failed:
+            sent = iter(outcomes)
+            outcomes = [failed[key] if key in failed else next(sent) for key in self._keys]
+        raise_if_all_failed(outcomes)
+        return dict(zip(self._keys, outcomes, strict=True))
 
 
 def raise_if_all_failed(outcomes: Collection[Any]) -> None:
@@ -120,6 +123,6 @@ def raise_if_all_failed(outcomes: Collection[Any]) -> None:
 
     Of several errors it is the first whose call may have changed something, or else the first.
     """
-    errors = [outcome for outcome in outcomes if isinstance(outcome, RequestError)]
+    errors = list(itertools.takewhile(lambda outcome: isinstance(outcome, RequestError), outcomes))
     if errors and len(errors) == len(outcomes):
         raise copy_of(next((error for error in errors if error.took_effect is not Effect.NO), errors[0]))

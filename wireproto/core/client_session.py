@@ -13,9 +13,11 @@ by when it comes: one too many or too few is noticed, and ends the conversation 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import Final, Generic, TypeVar
 
+from wireproto.core.credentials import RENEW_AT, Credentials
 from wireproto.core.reply_wire import ERR, OK, Reply, ReplyParser
 from wireproto.core.request_encoding import encode_request
 from wireproto.core.verbs import Verb
@@ -33,12 +35,8 @@ from wireproto.errors import (
 
 W = TypeVar("W")
 
-RENEW_AT: Final = 0.75
-"""The part of a token's life after which it is renewed."""
 _RETIRING: Final = frozenset({"AUTH", "EXPIRED", "CLOSING"})
 """Errors after which this connection can do nothing for anybody, while a new one may."""
-
-
 _UNASKED: Final = -1
 _NOBODY: Final = (None, _UNASKED)
 
@@ -51,30 +49,6 @@ class SessionState(Enum):
     READY = "ready"
     RETIRED = "retired"
     CLOSED = "closed"
-
-
-class Credentials:
-    """What a client can show: its API key, or the token that it was given for it. Shared by its connections.
-
-    An API key with a dot in it is a token that the user brought along; it cannot be traded for another.
-    """
-
-    def __init__(self, api_key: bytes | None) -> None:
-        self.api_key = api_key
-        self._token: tuple[bytes, float] | None = None
-
-    def best(self, now: float) -> bytes | None:
-        """The token while it is young, else the API key, if there is one."""
-        token = self._token
-        return token[0] if token is not None and now < token[1] else self.api_key
-
-    def keep(self, token: bytes, ttl: float, now: float) -> None:
-        """Use `token` from now on; it lives `ttl` seconds."""
-        self._token = (token, now + RENEW_AT * ttl)
-
-    def forget(self) -> None:
-        """The token is of no use any more."""
-        self._token = None
 
 
 class ClientSession(Generic[W]):
@@ -138,23 +112,43 @@ class ClientSession(Generic[W]):
 
     def _show(self, credential: bytes) -> None:
         self._shown = credential
-        self._queue(encode_request(Verb.AUTH, (credential,)), None, 0)
+        self._tags += 1
+        self.in_flight += 1
+        tag = b"%d" % self._tags
+        self._waiting[tag] = (None, 0)
+        self.output += (b"#%b " % tag, encode_request(Verb.AUTH, (credential,)))
 
     def submit(self, request: bytes, waiter: W, now: float) -> None:
-        """Queue a request (`request_encoding`). The token is renewed before it runs out, in front of the request."""
+        """Queue a request (`request_encoding`). The token is renewed before it runs out, in front of the request.
+
+        It counts first. So whoever is interrupted in between leaves a conversation that says that it owes something,
+        and never one whose next reply the next caller could take for his own.
+        """
         if now >= self._renew_at:
             self._renew(now)
         size = len(request)
-        self._queue(request, waiter, size)
-        self._unsent += 1
-
-    def _queue(self, request: bytes, waiter: W | None, size: int) -> None:
         self._tags += 1
-        tag = b"%d" % self._tags
-        self._waiting[tag] = (waiter, size)
         self.in_flight += 1
         self.in_flight_bytes += size
+        tag = b"%d" % self._tags
+        self._waiting[tag] = (waiter, size)
         self.output += (b"#%b " % tag, request)
+        self._unsent += 1
+
+    def submit_all(self, requests: Sequence[bytes], waiters: Iterable[W], now: float) -> None:
+        """Queue many, each with its waiter, as `submit` does with one: the loop is here for its speed."""
+        if now >= self._renew_at:
+            self._renew(now)
+        number, waiting, output = self._tags, self._waiting, self.output
+        self._tags += len(requests)
+        self.in_flight += len(requests)
+        self.in_flight_bytes += sum(map(len, requests))
+        for request, waiter in zip(requests, waiters, strict=True):
+            number += 1
+            tag = b"%d" % number
+            waiting[tag] = (waiter, len(request))
+            output += (b"#%b " % tag, request)
+        self._unsent += len(requests)
 
     def _renew(self, now: float) -> None:
         self._renew_at = float("inf")
@@ -175,22 +169,25 @@ class ClientSession(Generic[W]):
             self._parser.receive(data, replies)
         except ProtocolError as error:
             fault = error
+        answered, pop = 0, self._waiting.pop  # bytes; both counts fall at the end, see `submit`
         try:
             for reply in replies:
-                waiter, size = self._waiting.pop(reply.tag, _NOBODY)
+                waiter, size = pop(reply.tag, _NOBODY)
                 if waiter is None:
                     self._take_special(reply, size, now)
-                else:
-                    self.in_flight -= 1
-                    self.in_flight_bytes -= size
-                    answers.append((waiter, reply))
-                    if reply.status == ERR:
-                        self._note_error(reply.code)
+                    continue
+                answered += size
+                answers.append((waiter, reply))
+                if reply.status == ERR:
+                    self._note_error(reply.code)
         except RequestError as error:
             fault = error
+        self.in_flight -= len(answers)
+        self.in_flight_bytes -= answered
+        if answers:
+            self._has_heard = True
         if fault is not None:
             self.close(fault)
-        self._has_heard = self._has_heard or bool(answers)
         return answers
 
     def _take_special(self, reply: Reply, size: int, now: float) -> None:
@@ -250,11 +247,6 @@ class ClientSession(Generic[W]):
             self.state = SessionState.READY
 
     # -- the end
-
-    def retire(self) -> None:
-        """Submit no more; what is in flight is still answered."""
-        if self.state is not SessionState.CLOSED:
-            self.state = SessionState.RETIRED
 
     def close(self, failure: RequestError) -> None:
         """End the conversation. What ended it first stands."""

@@ -118,19 +118,18 @@ class ReplyParser:
     def _read_all(self, data: bytes, replies: list[Reply]) -> None:
         """Append every whole reply. Raises _NeedMoreError if the data ends inside of one."""
         position, end = 0, len(data)
-        match = _PLAIN.match
+        match, longest = _PLAIN.match, self._max_arguments
         while position < end:
             found = None if self._overhead else match(data, position)
             if found is not None:
-                tag, length, status = found.groups()
+                tag, length, start = found[1] or b"", found[2], found.end()
                 if length is None:
-                    replies.append(Reply(tag or b"", _STATUSES[status]))
-                    position = found.end()
+                    replies.append(Reply(tag, _STATUSES[found[3]]))
+                    position = start
                     continue
-                start = found.end()
                 stop = start + int(length)
-                if stop < end and data[stop] == _LF and stop - start <= self._max_arguments:
-                    replies.append(Reply(tag or b"", OK, (data[start:stop],)))
+                if stop < end and data[stop] == _LF and stop - start <= longest:
+                    replies.append(Reply(tag, OK, (data[start:stop],)))
                     position = stop + 1
                     continue
             position = self._read_words(data, position, replies)

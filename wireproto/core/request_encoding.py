@@ -18,6 +18,7 @@ NO_OPTIONS: Final[Mapping[str, int]] = MappingProxyType({})
 
 _BY_VERB: Final[Mapping[int, VerbSpec]] = {spec.verb: spec for spec in SPECS}
 _NAMES: Final[Mapping[int, bytes]] = {spec.verb: spec.verb.name.encode("ascii") for spec in SPECS}
+_KEY_REQUESTS: Final[Mapping[int, bytes]] = {verb: b"%b %%d:%%b\n" % name for verb, name in _NAMES.items()}
 _LONGEST: Final[Mapping[Argument, int]] = {
     Argument.KEY: MAX_KEY,
     Argument.VALUE: 10**MAX_LENGTH_DIGITS - 1,
@@ -42,8 +43,9 @@ def key_bytes(key: str | bytes) -> bytes:
 
 def encode_key_request(verb: Verb, key: str | bytes) -> bytes:
     """A request of a verb that takes a key alone, without options: the most frequent ones. Raises ArgumentError."""
-    name = key_bytes(key)
-    return b"%b %d:%b\n" % (_NAMES[verb], len(name), name)
+    if type(key) is not bytes or not 0 < len(key) <= MAX_KEY:
+        key = key_bytes(key)
+    return _KEY_REQUESTS[verb] % (len(key), key)
 
 
 def encode_request(verb: Verb, arguments: Sequence[bytes], options: Mapping[str, int] = NO_OPTIONS) -> bytes:
