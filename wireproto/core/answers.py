@@ -79,7 +79,7 @@ class Answers:
         self.batch = Batch()
         """The batch of the present read; it joins `batches` at its end."""
         self.batches: deque[Batch] = deque()
-        self._ready: list[bytes] = []
+        self._ready: list[bytes | None] = []
         self._limits = limits
         self._let_go_at = LET_GO_FACTOR * limits.max_unread_bytes
         # As long as nothing is known, replies are expected to be large.
@@ -264,17 +264,23 @@ class Answers:
 
         A batch leaves whole, in one write, unless `partial` asks for the front of the first one too.
         """
-        pieces, self._ready = self._ready, []
+        pieces: list[bytes | None] = self._ready
         batches = self.batches
+        if pieces:
+            self._ready = []
+        elif batches and not batches[0].missing and not batches[0].sent:
+            pieces = batches.popleft().replies  # most often the only one
+        else:
+            pieces = []
         while batches and not batches[0].missing:
             batch = batches.popleft()
-            pieces += batch.replies[batch.sent :] if batch.sent else batch.replies  # type: ignore[arg-type]  # all there
+            pieces += batch.replies[batch.sent :] if batch.sent else batch.replies
         if partial and batches:
             batch = batches[0]
             stop = batch.replies.index(None, batch.sent)
-            pieces += batch.replies[batch.sent : stop]  # type: ignore[arg-type]  # up to the first None
+            pieces += batch.replies[batch.sent : stop]
             batch.sent = stop
-        data = b"".join(pieces)
+        data = b"".join(pieces)  # type: ignore[arg-type]  # no None among them
         self.unsent = max(0, self.unsent - len(data)) if batches else 0
         return data
 

@@ -193,7 +193,11 @@ class Dispatch:
             pass  # the rest of this request is not there yet
         if place != first_place:
             untagged: i64 = (place - first_place) // PLACES_OF_A_REPLY
-            batch.replies += EMPTY_REPLY * untagged
+            places = EMPTY_REPLY * untagged
+            if batch.replies:
+                batch.replies += places
+            else:
+                batch.replies = places
             batch.missing += untagged
         taken: i64 = room - left
         if taken:

@@ -190,7 +190,10 @@ class NodePipeline:
             self._has_deadlines = False
         for bundle in self.waiting:
             bundle.sent_at = now
-            pieces += bundle.commands
+            if pieces:
+                pieces += bundle.commands
+            else:
+                pieces = bundle.commands
             bundle.commands = []
         self.in_flight += self.waiting
         self.in_flight_requests += self.waiting_requests

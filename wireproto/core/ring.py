@@ -1,6 +1,6 @@
 """Which node owns a key: a consistent-hash ring, drawn once as a table.
 
-The circle has 2**20 places. A key's place is the top 20 bits of its hash. Every node sets points on the circle, and a
+The circle has 2**18 places. A key's place is the top 18 bits of its hash. Every node sets points on the circle, and a
 place belongs to the first point at or after it, going up and around. Points depend only on their node's name and the
 seed; so a node that comes takes keys for itself and a node that goes leaves its keys to the others, but no key moves
 between two nodes that stay. `docs/PROTOCOL.md` says it exactly, so that a client in any language finds the same owners.
@@ -24,7 +24,7 @@ from mmh3 import mmh3_32_uintdigest, mmh3_x64_128_digest
 
 from wireproto.errors import ConfigurationError
 
-PLACE_BITS: Final = 20
+PLACE_BITS: Final = 18
 PLACES: Final = 1 << PLACE_BITS
 SHIFT: Final = 32 - PLACE_BITS
 """A 32-bit hash, shifted right by this many bits, is a place."""

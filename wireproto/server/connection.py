@@ -18,7 +18,7 @@ WRITE_HIGH_WATER: Final = 256 * 1024
 """Bytes in a client's transport above which its requests are no longer read."""
 SWEEP: Final = 0.5
 """Seconds between two looks at the connections' clocks."""
-PARTIAL_DELAY: Final = 0.001
+PARTIAL_DELAY: Final = 0.005
 """Seconds after which answers leave that could have left in one write with the next, which is missing."""
 LINGER: Final = 1.0
 """Seconds in which a client may still send after the last answer; to close at once would reset the connection and
