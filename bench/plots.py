@@ -13,9 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
 from bench.latencies import PERCENTILES
+from bench.scenarios import OURS, PROXIES, PURE, REDIS
 
-COLOURS = ("#1f6feb", "#d1810b", "#6e7781", "#8250df")
-"""Of the contenders, in their order: ours first."""
+COLOURS = {OURS: "#1f6feb", PURE: "#8dbdff", PROXIES: "#d1810b", REDIS: "#6e7781"}
+OTHERS = ("#1f6feb", "#d1810b")
+"""Where ours is alone, with another number of workers or the like."""
 
 
 def scenario_plot(scenario: dict[str, Any]) -> str:
@@ -29,7 +31,7 @@ def scenario_plot(scenario: dict[str, Any]) -> str:
         _bars(throughput, "MB per second", names, values)
     else:
         _bars(throughput, "requests per second", names, [one["medians"]["throughput"] for one in results.values()])
-    for name, colour, result in zip(names, COLOURS, results.values(), strict=False):
+    for name, colour, result in zip(names, _colours(names), results.values(), strict=True):
         values = [result["latency_us"][percentile] for percentile in PERCENTILES]
         latency.plot(list(PERCENTILES), values, marker="o", color=colour, label=name)
     latency.set_yscale("log")
@@ -59,8 +61,12 @@ def overview_plot(document: dict[str, Any], wanted: Sequence[str] = ("in-flight-
     return _svg(figure, "overview")
 
 
+def _colours(names: Sequence[str]) -> list[str]:
+    return [COLOURS.get(name, OTHERS[number % len(OTHERS)]) for number, name in enumerate(names)]
+
+
 def _bars(axes: Axes, title: str, names: Sequence[str], values: Sequence[float]) -> None:
-    bars = axes.barh(range(len(names)), values, color=COLOURS[: len(names)])
+    bars = axes.barh(range(len(names)), values, color=_colours(names))
     axes.bar_label(
         bars, [f"{value:,.0f}" if value >= 100 else f"{value:.2f}" for value in values], padding=3, fontsize=8
     )

@@ -18,11 +18,10 @@ from bench.measuring import Progress, measure
 from bench.owners import owners, wait_until_up
 from bench.plan import Plan
 from bench.programs import missing_programs
-from bench.scenarios import PROXIES, REDIS, Metric, Scenario
+from bench.scenarios import OURS, PROXIES, PURE, REDIS, Metric, Scenario
 from bench.series import Outcome, Series
 from bench.targets import Target, four_nodes, haproxy_twemproxy, redis_tls, wireproto_server
 
-OURS = "wireproto"
 ADMITTED_BESIDE = 100
 """Connections that the server of idle ones admits beside them: somebody must ask for STATS."""
 STOPPED_SECONDS = 3.0
@@ -56,11 +55,16 @@ class Options:
 
 @contextlib.contextmanager
 def contenders() -> Iterator[dict[str, Target]]:
-    """Ours and the peers that are installed: the proxies before the same four nodes as ours, and Redis by itself."""
+    """Ours and the peers that are installed: the proxies before the same four nodes as ours, and Redis by itself.
+
+    Ours is what Python finds. If that is compiled, the checkout's own source runs beside it.
+    """
     missing = missing_programs()
     with contextlib.ExitStack() as stack:
         nodes = stack.enter_context(four_nodes())
         targets = {OURS: stack.enter_context(wireproto_server(nodes=nodes))}
+        if targets[OURS].versions["build"] == "compiled":
+            targets[PURE] = stack.enter_context(wireproto_server(nodes=nodes, from_checkout=True))
         if not {"haproxy", "nutcracker"} & set(missing):
             targets[PROXIES] = stack.enter_context(haproxy_twemproxy(nodes))
         if "redis-server" not in missing:

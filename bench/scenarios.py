@@ -8,6 +8,9 @@ from typing import Literal
 from bench.plan import Plan
 from bench.workload import ValueSizes, Workload
 
+OURS = "wireproto"
+PURE = "wireproto, pure"
+"""Ours without its compiled build, beside it where there is one."""
 PROXIES = "haproxy+twemproxy"
 REDIS = "redis"
 NO_PEER = "-"
@@ -52,8 +55,10 @@ class Scenario:
     plan: Plan
     goals: tuple[Goal, ...]
     kind: Literal["side by side", "half of the peak", "stopped node", "workers", "idle"] = "side by side"
-    contenders: tuple[str, ...] = ("wireproto", PROXIES, REDIS)
+    contenders: tuple[str, ...] = (OURS, PROXIES, REDIS)
 
+
+WITH_PURE = (OURS, PURE, PROXIES, REDIS)
 
 STANDARD: tuple[Scenario, ...] = (
     Scenario(
@@ -66,6 +71,7 @@ STANDARD: tuple[Scenario, ...] = (
             Goal("throughput", REDIS),
             Goal("server CPU", REDIS),
         ),
+        contenders=WITH_PURE,
     ),
     Scenario(
         "in-flight-1",
@@ -77,12 +83,14 @@ STANDARD: tuple[Scenario, ...] = (
             Goal("throughput", REDIS),
             Goal("server CPU", REDIS),
         ),
+        contenders=WITH_PURE,
     ),
     Scenario(
         "mixed",
         "90 % READ, 10 % WRITE, keys by Zipf, 10 in flight on each of 16 connections, values of 100 bytes",
         Plan(depth=10, workload=Workload(popularity="zipf", read_share=0.9)),
         (Goal("throughput", PROXIES, 1.25), Goal("server CPU", PROXIES, 0.7), Goal("throughput", REDIS)),
+        contenders=WITH_PURE,
     ),
     Scenario(
         "values-10k",

@@ -10,7 +10,7 @@ from typing import Any
 from bench.figures import Figure
 from bench.latencies import Latencies
 from bench.measurement import Measurement
-from bench.scenarios import BETTER, NO_PEER, Metric, Scenario
+from bench.scenarios import BETTER, NO_PEER, PURE, Goal, Metric, Scenario
 
 UNITS: dict[Metric, str] = {
     "throughput": "requests/s",
@@ -86,22 +86,24 @@ class Outcome:
     """Figures of ours that no peer and no rounds belong to."""
 
     def figures(self) -> list[Figure]:
-        """One for each goal whose both sides were measured."""
-        found = []
-        for goal in self.scenario.goals:
-            name, unit, better = f"{self.scenario.name}: {goal.metric}", UNITS[goal.metric], BETTER[goal.metric]
-            if goal.against == NO_PEER:
-                if goal.metric in self.alone:
-                    found.append(Figure(name, NO_PEER, self.alone[goal.metric], None, unit, better, goal.pure))
-                continue
-            if not {goal.against, self.ours} <= self.series.keys():
-                continue
-            ours, theirs = (self.series[name].median(goal.metric) for name in (self.ours, goal.against))
-            if ours is None or theirs is None:
-                continue
-            build = self.series[self.ours].rounds[0].target.versions.get("build", "pure")
-            found.append(Figure(name, goal.against, ours, theirs, unit, better, goal.target(build)))
+        """One for each goal whose both sides were measured, and then the same for our other build."""
+        found = [figure for goal in self.scenario.goals if (figure := self._figure(goal, self.ours, ""))]
+        found += [figure for goal in self.scenario.goals if (figure := self._figure(goal, PURE, " (pure)"))]
         return found
+
+    def _figure(self, goal: Goal, who: str, note: str) -> Figure | None:
+        name, unit, better = f"{self.scenario.name}: {goal.metric}{note}", UNITS[goal.metric], BETTER[goal.metric]
+        if goal.against == NO_PEER:
+            if who != self.ours or goal.metric not in self.alone:
+                return None
+            return Figure(name, NO_PEER, self.alone[goal.metric], None, unit, better, goal.pure)
+        if not {goal.against, who} <= self.series.keys():
+            return None
+        ours, theirs = (self.series[name].median(goal.metric) for name in (who, goal.against))
+        if ours is None or theirs is None:
+            return None
+        build = self.series[who].rounds[0].target.versions.get("build", "pure")
+        return Figure(name, goal.against, ours, theirs, unit, better, goal.target(build))
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -28,6 +28,8 @@ from wireproto.server.embedded import find_program
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 NODE_COUNT = 4
+CHOSEN_BY = ("PYTHONPATH", "PYTHONSAFEPATH")
+"""The variables by which `make bench` has everything use the package as it is installed."""
 
 
 @dataclass(frozen=True)
@@ -113,14 +115,19 @@ def four_nodes(count: int = NODE_COUNT) -> Iterator[Nodes]:
 
 
 @contextlib.contextmanager
-def wireproto_server(*flags: str, nodes: Nodes | None = None) -> Iterator[Target]:
-    """Our server, with `flags`, before `nodes` or four that it starts itself. One worker unless flags say more."""
+def wireproto_server(*flags: str, nodes: Nodes | None = None, from_checkout: bool = False) -> Iterator[Target]:
+    """Our server, with `flags`, before `nodes` or four that it starts itself. One worker unless flags say more.
+
+    It is the package that this process uses, or the source `from_checkout`, which is not compiled.
+    """
     with temporary_folder() as folder:
         command: list[str | Path] = [sys.executable, REPOSITORY / "server.py", "--port", "0", "--plain-port", "0"]
         command += ["--certs-folder", folder / "certs", "--state-folder", folder / "state", *flags]
         if "--workers" not in flags:
             command += ["--workers", "1"]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("WIREPROTO_")}
+        if from_checkout:
+            environment = {name: value for name, value in environment.items() if name not in CHOSEN_BY}
         if nodes is not None:  # not by flags, which every user of the machine can read: there are passwords in them
             urls = (f"{name}=unix://:{nodes.password}@{path}?db=0" for name, path in nodes.sockets.items())
             environment["WIREPROTO_NODES"] = ",".join(urls)

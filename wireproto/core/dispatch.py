@@ -36,9 +36,10 @@ _LF: Final = 10
 _SPACE: Final = 32
 _HASH: Final = 35
 _ZERO: Final = 48
-_R: Final = 82
-_COLON: Final = 10
-"""A colon, seen as a digit: it is the character behind 9."""
+_NINE: Final = 57
+_COLON: Final = 58
+_NO_LENGTH: Final = 1 << 40
+"""Above every limit."""
 _LONGEST_EXPIRY: Final = 9
 """Digits of a time to live that is taken here; the full parser knows the true limit."""
 
@@ -96,9 +97,11 @@ class Dispatch:
                     if cursor < 0 or not is_tag(data[begin + 1 : cursor]):
                         break
                     cursor += 1
+                    if cursor == end:
+                        break
                     tag = data[begin:cursor]
                 # -- the verb
-                if data[cursor] == _R and data[cursor : cursor + 5] == b"READ ":
+                if data[cursor : cursor + 5] == b"READ ":
                     kind, heads = READ, read_heads
                     cursor += 5
                 else:
@@ -112,12 +115,15 @@ class Dispatch:
                 if not 0 < length < 10:
                     break
                 cursor += 1
-                digit = data[cursor] - _ZERO
-                while 0 <= digit < 10 and length <= max_key:
-                    length = length * 10 + digit
+                digit = data[cursor]
+                while digit != _COLON:
+                    if length > max_key or not _ZERO <= digit <= _NINE:
+                        length = _NO_LENGTH
+                        break
+                    length = length * 10 + digit - _ZERO
                     cursor += 1
-                    digit = data[cursor] - _ZERO
-                if digit != _COLON or length > max_key:
+                    digit = data[cursor]
+                if length > max_key:
                     break
                 start = cursor + 1
                 cursor = start + length
@@ -139,12 +145,15 @@ class Dispatch:
                     if not 0 <= size < 10:
                         break
                     cursor += 2
-                    digit = data[cursor] - _ZERO
-                    while 0 <= digit < 10 and 0 < size <= max_value:
-                        size = size * 10 + digit
+                    digit = data[cursor]
+                    while digit != _COLON:
+                        if size > max_value or size == 0 or not _ZERO <= digit <= _NINE:
+                            size = _NO_LENGTH
+                            break
+                        size = size * 10 + digit - _ZERO
                         cursor += 1
-                        digit = data[cursor] - _ZERO
-                    if digit != _COLON or size > max_value:
+                        digit = data[cursor]
+                    if size > max_value:
                         break
                     start = cursor + 1
                     cursor = start + size
