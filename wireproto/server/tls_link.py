@@ -160,6 +160,7 @@ class TlsLink:
         """End a connection whose bytes mean nothing, with the alert that says so."""
         if not self.handshaken.done():
             self.handshaken.set_exception(error)
+        self._said_goodbye = True  # answers that are still to come have nowhere to go
         self._send()
         self._transport.close()
 
