@@ -32,6 +32,11 @@ HIT_HEADS: Final[list[bytes]] = [b"OK %d:" % length for length in range(SHORT)]
 """`HIT_HEADS[n]` begins the answer of a READ that found n bytes. A look-up costs 20 ns, formatting 90."""
 
 
+def do_nothing() -> None:
+    """What becomes of output that nobody will take. (The shell is let go of: who refers to each other in a circle stays
+    until the collector comes, which with 1,000 connections a second was 30 MiB.)"""
+
+
 class Answers:
     """Collects the answers that one client is owed, and gives out those that may leave.
 
@@ -217,13 +222,15 @@ class Answers:
 
     def give_up(self, error: Exception) -> None:
         """End the conversation because of a bug: the order of its replies can no longer be relied on."""
+        on_output = self._on_output
         self._report_bug(error)
         self.abandon()
-        self._on_output()
+        on_output()
 
     def abandon(self) -> None:
         """The client is gone: what nodes still owe is read and dropped."""
         self.abandoned = True
+        self._on_output = do_nothing
         self._ready.clear()
         self.batches.clear()
 

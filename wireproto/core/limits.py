@@ -1,4 +1,4 @@
-"""The limits that bind one client's conversation, in one place (`docs/PROTOCOL.md`, section 5)."""
+"""The limits that bind one client's conversation, in one place (`docs/PROTOCOL.md`, section 6)."""
 
 from __future__ import annotations
 
@@ -22,4 +22,4 @@ class Limits:
     @property
     def max_skipped(self) -> int:
         """The longest argument that is skipped to keep the connection; a longer length is taken for noise."""
-        return 64 * self.max_value
+        return max(64 * self.max_value, wire.MAX_FRAME_BEFORE_AUTH)

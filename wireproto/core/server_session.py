@@ -15,7 +15,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Final
 
-from wireproto.core.answers import Answers
+from wireproto.core.answers import Answers, do_nothing
 from wireproto.core.commands import OK, error_line, namespace_commands
 from wireproto.core.dispatch import Dispatch
 from wireproto.core.login import Login
@@ -166,6 +166,7 @@ class ServerSession:
     def abandon(self) -> None:
         """The client is gone: what nodes still owe is read and dropped."""
         self.stop_reading()
+        self._on_output = do_nothing
         self._answers.abandon()
 
     def _take_held(self) -> bytes:

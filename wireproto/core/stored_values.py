@@ -1,4 +1,4 @@
-"""How a value looks on a node (`docs/PROTOCOL.md`, section 6).
+"""How a value looks on a node (`docs/PROTOCOL.md`, section 8).
 
 A value that needs nothing is stored as it is, so that `redis-cli GET` shows it. A value that begins with the marker
 itself is stored behind the marker and a format byte. 0xFF occurs nowhere in UTF-8, so text is never affected.

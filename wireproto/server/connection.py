@@ -59,7 +59,7 @@ class ConnectionHub:
             connection.flush()
 
     def flush_partial_later(self, connection: ClientConnection) -> None:
-        """Write the answers that are there, should the next in order not come within a millisecond."""
+        """Write the answers that are there, should the next in order not come soon."""
         if not self._partial:
             self.loop.call_later(PARTIAL_DELAY, self._flush_partial)
         self._partial.append(connection)
@@ -194,9 +194,18 @@ class ClientConnection:
             self._hub.flush_soon(self)
 
     def flush(self) -> None:
-        """Write the answers that may leave, and go on reading or stop it."""
+        """Write the answers that may leave, and go on reading or stop it. A bug ends this connection alone."""
         self._flush_is_due = False
+        try:
+            self._flush()
+        except Exception as error:
+            self._end_because_of(error)
+
+    def _flush(self) -> None:
         session = self.session
+        if session.is_broken:
+            self.close()
+            return
         if not session.writing_stopped:
             data = session.data_to_send()
             if data:
@@ -225,11 +234,15 @@ class ClientConnection:
         """Write the answers before the first that is missing, too."""
         self._partial_is_due = False
         session = self.session
-        if session.has_held_replies and not session.writing_stopped and not session.is_broken:
+        if not session.has_held_replies or session.writing_stopped or session.is_broken:
+            return
+        try:
             data = session.data_to_send(partial=True)
             if data:
                 self._metrics.bytes_out += len(data)
                 self.transport.write(data)
+        except Exception as error:
+            self._end_because_of(error)
 
     def _resume(self) -> None:
         self._resume_is_due = False
@@ -258,6 +271,12 @@ class ClientConnection:
             self.transport.write_eof()
             self._hub.loop.call_later(LINGER, self.transport.close)
 
+    def give_up(self) -> None:
+        """TLS has failed: nothing can be received or sent any more, but for an alert that is on its way."""
+        self.session.abandon()
+        self._closing = True
+        self._cut_at = monotonic() + self._hub.settings.stall_timeout
+
     def cut(self, limit: str) -> None:
         """Close at once: a limit has been passed."""
         self._metrics.closed_by_limit[limit] += 1
@@ -273,14 +292,21 @@ class ClientConnection:
         """Close if the client is too late with something."""
         settings, session = self._hub.settings, self.session
         if self._closing:
-            if now > self._cut_at:
-                self.cut("stall_timeout")
+            self._check_last_bytes(now)
         elif session.login.identity is None and now - self._made_at > settings.auth_timeout:
             self._expire("auth_timeout")
         elif session.writing_stopped:
             self._check_stall(now)
         elif session.owes_nothing and now - max(session.last_request_at, self._made_at) > settings.idle_timeout:
             self._expire("idle_timeout")
+
+    def _check_last_bytes(self, now: float) -> None:
+        """Cut a client that does not take what is left to be sent."""
+        unread = self.transport.get_write_buffer_size()
+        if unread and unread != self._unread_bytes:
+            self._unread_bytes, self._cut_at = unread, now + self._hub.settings.stall_timeout
+        elif now > self._cut_at:
+            self.cut("stall_timeout")
 
     def _check_stall(self, now: float) -> None:
         unread = self.transport.get_write_buffer_size()

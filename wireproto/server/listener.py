@@ -13,6 +13,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, cast
 
 from wireproto.core.commands import error_line
@@ -143,7 +144,8 @@ class Listener:
         try:
             transport = await self._connect(client, peer, None)
             if transport is not None:
-                transport.write(error_line("BUSY", "too many connections", REFUSED_RETRY_MS))
+                with suppress(OSError):  # it may have ended TLS in the meantime
+                    transport.write(error_line("BUSY", "too many connections", REFUSED_RETRY_MS))
                 transport.close()
         finally:
             self._refusing -= 1
