@@ -17,6 +17,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 HOT_PATH = (
+    "client/blocking_connection.py",
     "core/answers.py",
     "core/call_plan.py",
     "core/client_session.py",

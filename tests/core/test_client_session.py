@@ -95,6 +95,15 @@ def test_a_submission_that_breaks_off_leaves_a_conversation_that_owes_something(
     assert talk.session.submit([READ], "another", talk.now).first > 3
 
 
+def test_tags_are_the_numbers_from_one_on() -> None:
+    talk = logged_in()
+    written = b""
+    for count in (1, 97, 1, 1, 250, 1, 700, 1, 9000, 1):
+        talk.session.submit([READ] * count, "many", talk.now)
+        written += talk.session.data_to_send()
+    assert written == b"".join(b"#%d READ 1:k\n" % number for number in range(2, 10055))
+
+
 REPLIES = [
     b"OK 1:v\n",
     b"OK 0:\n",

@@ -8,7 +8,7 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from wireproto.client.connecting import connect_failure
@@ -41,6 +41,9 @@ class BlockingConnection:
     def __init__(self, connected: socket.socket, session: ClientSession[None], options: ClientOptions) -> None:
         self._socket = connected
         self._session = session
+        self._receive: Callable[[int], bytes] = connected.recv
+        if isinstance(connected, ssl.SSLSocket):
+            self._receive = connected.read  # which is what its `recv` calls
         self._timeout = 0.0
         self._poll = select.poll()
         self._poll.register(connected, select.POLLIN)
@@ -151,7 +154,7 @@ class BlockingConnection:
                     now = time.monotonic()
                     continue
                 try:
-                    data = self._socket.recv(RECEIVE_SIZE)
+                    data = self._receive(RECEIVE_SIZE)
                 except _IN_VAIN:
                     now = time.monotonic()
                     continue

@@ -18,9 +18,9 @@ NO_OPTIONS: Final[Mapping[str, int]] = MappingProxyType({})
 
 _BY_VERB: Final[Mapping[int, VerbSpec]] = {spec.verb: spec for spec in SPECS}
 _NAMES: Final[Mapping[int, bytes]] = {spec.verb: spec.verb.name.encode("ascii") for spec in SPECS}
-_KEY_REQUESTS: Final[Mapping[int, bytes]] = {verb: b"%b %%d:%%b\n" % name for verb, name in _NAMES.items()}
 _KEY_HEADS: Final[Mapping[int, list[bytes]]] = {
-    verb: [b"%b %d:" % (_NAMES[verb], length) for length in range(MAX_KEY + 1)] for verb in (Verb.READ, Verb.DELETE)
+    verb: [b"%b %d:" % (_NAMES[verb], length) for length in range(MAX_KEY + 1)]
+    for verb in (Verb.READ, Verb.DELETE, Verb.WHERE)
 }
 """What stands before a key, by the key's length: to look it up takes a fifth of the time that it takes to write it."""
 _LONGEST: Final[Mapping[Argument, int]] = {
@@ -45,11 +45,11 @@ def key_bytes(key: object) -> bytes:
     return key
 
 
-def encode_key_request(verb: Verb, key: object) -> bytes:
+def encode_key_request(verb: int, key: object) -> bytes:
     """A request of a verb that takes a key alone, without options: the most frequent ones. Raises ArgumentError."""
     if type(key) is not bytes or not 0 < len(key) <= MAX_KEY:
         key = key_bytes(key)
-    return _KEY_REQUESTS[verb] % (len(key), key)
+    return _KEY_HEADS[verb][len(key)] + key + b"\n"
 
 
 def encode_key_requests(verb: int, keys: list[Any]) -> list[Any]:
