@@ -158,6 +158,9 @@ class BlockingConnection:
                 except _IN_VAIN:
                     now = time.monotonic()
                     continue
+                except ValueError:
+                    # What a closed `SSLSocket` says: this is a child, forked in the middle of the call.
+                    raise ConnectionAbortedError("the connection is closed") from None
                 if not data:
                     raise ConnectionResetError("the server has closed the connection")
                 now = time.monotonic()

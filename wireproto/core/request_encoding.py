@@ -67,7 +67,7 @@ def encode_key_requests(verb: int, keys: list[Any]) -> list[Any]:
     return requests
 
 
-def encode_request(verb: Verb, arguments: Sequence[bytes], options: Mapping[str, int] = NO_OPTIONS) -> bytes:
+def encode_request(verb: Verb, arguments: Sequence[bytes], options: Mapping[str, Any] = NO_OPTIONS) -> bytes:
     """A request without its tag.
 
     Options are whole numbers by name, 1 for one that takes no value. Raises ArgumentError.
@@ -88,8 +88,8 @@ def encode_request(verb: Verb, arguments: Sequence[bytes], options: Mapping[str,
     return b" ".join(pieces) + b"\n"
 
 
-def _option_words(spec: VerbSpec, options: Mapping[str, int]) -> list[bytes]:
-    """The options as words. Raises ArgumentError."""
+def _option_words(spec: VerbSpec, options: Mapping[str, Any]) -> list[bytes]:
+    """The options as words. Raises ArgumentError, also for what is no number: its type is not checked before."""
     words = []
     for name, value in options.items():
         if name not in spec.options:
