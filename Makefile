@@ -9,7 +9,7 @@ INSTALLED := build/installed
 SOURCES   := setup.py setup.cfg pyproject.toml $(shell find wireproto -name '*.py')
 AS_INSTALLED := PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(INSTALLED):$(CURDIR)
 # What a build changes: the tests of the core, and of what moves its bytes.
-BOTH_BUILDS := tests/core tests/live/test_clients.py tests/live/test_cuts.py \
+BOTH_BUILDS := tests/core tests/client tests/live/test_clients.py tests/live/test_cuts.py \
   tests/live/test_faults.py tests/live/test_limits.py tests/live/test_model.py tests/live/test_s_client.py tests/live/test_tls.py
 
 .PHONY: run test test-pure test-installed check format bench bench-peers clean

@@ -17,16 +17,22 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 HOT_PATH = (
+    "client/blocking_connection.py",
     "core/answers.py",
+    "core/call_plan.py",
+    "core/client_session.py",
     "core/commands.py",
     "core/dispatch.py",
     "core/limits.py",
     "core/metrics.py",
     "core/node_pipeline.py",
+    "core/reply_wire.py",
+    "core/request_encoding.py",
     "core/request_wire.py",
     "core/server_session.py",
     "core/session_context.py",
     "core/stored_values.py",
+    "core/waiting.py",
     "server/connection.py",
     "server/tls_link.py",
 )

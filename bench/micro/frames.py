@@ -7,8 +7,10 @@ from itertools import chain
 
 from bench.micro.blocks import Benchmark
 from bench.micro.conversation import MOST_IN_FLIGHT, NOW, VALUE, Conversation, Request, read, write
+from wireproto.core.client_session import ClientSession
+from wireproto.core.credentials import Credentials
 from wireproto.core.limits import Limits
-from wireproto.core.reply_wire import Reply, ReplyParser
+from wireproto.core.reply_wire import ReplyParser
 from wireproto.core.request_encoding import encode_key_request, encode_request
 from wireproto.core.request_wire import RequestParser
 from wireproto.core.verbs import Verb
@@ -113,7 +115,7 @@ def _in_chunks(name: str, size: int) -> Benchmark:
 
 
 def _client() -> Iterator[Benchmark]:
-    """A client's side: the encoding of requests and `ReplyParser`."""
+    """A client's side: the encoding of requests, `ReplyParser`, and all of a session, which mostly does without it."""
     key = "key:00000000"
 
     def read_requests(times: int) -> None:
@@ -130,23 +132,47 @@ def _client() -> Iterator[Benchmark]:
     hit = read(0).answer
     replies = {
         "hit": hit,
-        "tagged hit": b"#1234 " + hit,
         "OK": b"OK\n",
         "hit with ttl=": hit[:-1] + b" ttl=59697\n",
         "error": b"ERR BUSY retry=50 :too much is queued\n",
     }
     for name, line in replies.items():
-        yield _replies_read(f"client, {name} read", line)
+        yield _replies_read(f"client, {name} read by the full parser", line)
+    for depth in DEPTHS:
+        yield _conversed(f"client session, READ, {depth} at once", encode_key_request(Verb.READ, key), hit, depth)
+
+
+def _conversed(name: str, request: bytes, hit: bytes, depth: int) -> Benchmark:
+    """Requests submitted, written, answered and taken."""
+    session: ClientSession[None] = ClientSession(Credentials(None))
+    session.start(NOW)
+    requests, number = [request] * depth, 0
+
+    def run(times: int) -> None:
+        nonlocal number
+        answers = [
+            b"".join(b"#%d %b" % (each, hit) for each in range(first, first + depth))
+            for first in range(number + 1, number + 1 + times * depth, depth)
+        ]
+        number += times * depth
+        for answer in answers:
+            session.submit(requests, None, NOW)
+            session.data_to_send()
+            session.receive(answer, NOW)
+        assert not session.in_flight
+
+    return Benchmark(name, run, operations=depth, most=MOST_IN_FLIGHT)
 
 
 def _replies_read(name: str, line: bytes) -> Benchmark:
     parser, data = ReplyParser(), line * TOGETHER
 
     def run(times: int) -> None:
-        receive = parser.receive
         for _ in range(times):
-            replies: list[Reply] = []
-            receive(data, replies)
-            assert len(replies) == TOGETHER
+            parser.feed(data)
+            count = 0
+            while parser.next() is not None:
+                count += 1
+            assert count == TOGETHER
 
     return Benchmark(name, run, operations=TOGETHER)

@@ -131,13 +131,13 @@ class FakeServer:
         except BaseException as fault:
             self.faults.append(fault)
         finally:
-            self.open -= 1
             self._tasks.discard(task)
             writer.close()
             try:
                 await writer.wait_closed()
             except (OSError, asyncio.CancelledError):
                 pass
+            self.open -= 1
 
 
 class Cache:

@@ -482,7 +482,7 @@ def test_what_the_socket_does_not_take_at_once_follows() -> None:
             got.extend(theirs.recv(1000))
         theirs.sendall(b"#1 OK\n")
 
-    session: ClientSession[int] = ClientSession(Credentials(None))
+    session: ClientSession[None] = ClientSession(Credentials(None))
     session.start(0.0)
     with ours, theirs:
         answering = threading.Thread(target=answer)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import ssl
+import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,10 +14,11 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from tests.client.fake_server import Cache, FakeServer
+from tests.client import scripts
+from tests.client.fake_server import Cache, FakeServer, Peer
 from wireproto import AsyncClient, Client
 from wireproto.client.options import OptionArguments
-from wireproto.errors import ConfigurationError, NodeDownError
+from wireproto.errors import ConfigurationError, NodeDownError, NodeTimeoutError
 from wireproto.server.certificates import ensure_development_certificates, server_context
 
 Ping = Callable[[str, OptionArguments], None]
@@ -109,3 +113,62 @@ def test_an_authority_that_cannot_be_read_is_told_at_once(kind: type, folder: Pa
     for name in (folder / "none.pem", tmp_path / "empty.pem"):
         with pytest.raises(ConfigurationError, match="cannot be read"):
             kind("wireproto://localhost", ca=name)
+
+
+@pytest.fixture(name="url_of")
+def _url_of(folder: Path) -> Callable[[FakeServer], str]:
+    return lambda server: f"wireproto://localhost:{server.port}?ca={folder}/ca.pem"
+
+
+def test_the_kernel_keeps_the_time(context: ssl.SSLContext, url_of: Callable[[FakeServer], str]) -> None:
+    """Also when signals come all the time, whose handlers do nothing."""
+    stop = threading.Event()
+    main = threading.get_ident()
+
+    def disturb() -> None:
+        while not stop.wait(0.01):
+            signal.pthread_kill(main, signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    disturbing = threading.Thread(target=disturb)
+    disturbing.start()
+    try:
+        with FakeServer(Cache(max_delay=0.1), context) as server, Client(url_of(server)) as client:
+            assert client.write_many({f"k{number}": bytes(5000) for number in range(100)})
+            assert client.read_many(["k1", "k2", "none"]) == {"k1": bytes(5000), "k2": bytes(5000), "none": None}
+        with FakeServer(scripts.silence, context) as server, Client(url_of(server), retries=0) as client:
+            for patience in (0.5, 0.3):
+                started = time.monotonic()
+                with pytest.raises(NodeTimeoutError):
+                    client.write("k", b"v", timeout=patience)
+                assert patience <= time.monotonic() - started < patience + 1
+    finally:
+        stop.set()
+        disturbing.join()
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_request_that_the_other_side_does_not_read_is_a_time_out(
+    context: ssl.SSLContext, url_of: Callable[[FakeServer], str]
+) -> None:
+    async def deaf(peer: Peer) -> None:
+        peer.answer(await peer.request(), b"OK")
+        await asyncio.sleep(2)
+
+    with FakeServer(deaf, context) as server, Client(url_of(server), retries=0) as client:
+        client.ping()
+        with pytest.raises(NodeTimeoutError):
+            client.write("k", bytes(32 << 20), timeout=0.3)
+
+
+def test_a_connection_that_was_closed_meanwhile_is_not_used(
+    context: ssl.SSLContext, url_of: Callable[[FakeServer], str]
+) -> None:
+    async def one_request(peer: Peer) -> None:
+        peer.answer(await peer.request(), b"OK")
+
+    with FakeServer(one_request, context) as server, Client(url_of(server), retries=0) as client:
+        for number in range(1, 4):
+            assert client.write("k", b"v") is True
+            assert server.connections == number
+            time.sleep(0.1)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import pytest
 
-from wireproto.core.call_plan import KeyedPlan, Plan, raise_if_all_failed
-from wireproto.core.calls import Calls
-from wireproto.core.reply_wire import ERR, OK, Reply
+from wireproto.core.call_plan import Call, KeyedPlan, Plan, raise_if_all_failed
+from wireproto.core.calls import WRITING, Calls, Codec
+from wireproto.core.reply_wire import ERR, MISS, OK, Reply
 from wireproto.core.retry import RetryPolicy
 from wireproto.errors import (
     ArgumentError,
     BusyError,
+    CorruptError,
     DeniedError,
     LostError,
     NodeDownError,
@@ -20,8 +24,16 @@ from wireproto.errors import (
 
 CALLS: Calls[bytes] = Calls(None)
 POLICY = RetryPolicy(retries=2, base=1.0, cap=10.0)
-HIT = Reply(b"", OK, (b"v",))
+HIT = b"v"
 DONE = Reply(b"", OK)
+
+
+def plan_of(*calls: Call[Any], in_order: bool = False) -> Plan:
+    return Plan([call.request for call in calls], [call.kind for call in calls], in_order)
+
+
+def keyed(keys: Iterable[Any]) -> KeyedPlan:
+    return KeyedPlan(keys, CALLS.read_requests, CALLS.reading)
 
 
 def delay(plan: Plan, now: float = 0.0, deadline: float = 100.0) -> float | None:
@@ -29,7 +41,7 @@ def delay(plan: Plan, now: float = 0.0, deadline: float = 100.0) -> float | None
 
 
 def test_a_call_that_succeeds_is_done() -> None:
-    plan = Plan((CALLS.read("k"),))
+    plan = plan_of(CALLS.read("k"))
     assert plan.requests() == [b"READ 1:k\n"]
     plan.settle([HIT])
     assert not plan.failures
@@ -37,7 +49,7 @@ def test_a_call_that_succeeds_is_done() -> None:
 
 
 def test_only_the_failed_are_sent_again_and_only_where_that_is_allowed() -> None:
-    plan = Plan([CALLS.read("a"), CALLS.write("b", b"v"), CALLS.read("c"), CALLS.write("d", b"v"), CALLS.read("e")])
+    plan = plan_of(CALLS.read("a"), CALLS.write("b", b"v"), CALLS.read("c"), CALLS.write("d", b"v"), CALLS.read("e"))
     plan.settle([LostError(), LostError(), HIT, BusyError(), DeniedError()])
     assert plan.failures
     assert delay(plan) == 1.0
@@ -48,7 +60,7 @@ def test_only_the_failed_are_sent_again_and_only_where_that_is_allowed() -> None
 
 
 def test_tries_are_counted() -> None:
-    plan = Plan((CALLS.read("k"),))
+    plan = plan_of(CALLS.read("k"))
     for expected in (1.0, 2.0, None):
         plan.fail(NodeDownError("refused"))
         assert delay(plan) == expected
@@ -57,7 +69,7 @@ def test_tries_are_counted() -> None:
 
 
 def test_nothing_is_sent_again_past_the_deadline() -> None:
-    plan = Plan([CALLS.read("a"), CALLS.read("b")])
+    plan = plan_of(CALLS.read("a"), CALLS.read("b"))
     plan.settle([BusyError(retry_after=50.0), BusyError(retry_after=1.0)])
     assert delay(plan, now=90.0, deadline=100.0) == pytest.approx(1.5)
     assert plan.requests() == [b"READ 1:b\n"]
@@ -67,27 +79,27 @@ def test_nothing_is_sent_again_past_the_deadline() -> None:
 
 def test_calls_in_order_are_sent_again_all_together_or_not_at_all() -> None:
     calls = [CALLS.write("k", b"1"), CALLS.read("k"), CALLS.write("k", b"2")]
-    plan = Plan(calls, in_order=True)
+    plan = plan_of(*calls, in_order=True)
     plan.settle([BusyError(), HIT, DONE])
     assert delay(plan) is None
-    plan = Plan(calls, in_order=True)
+    plan = plan_of(*calls, in_order=True)
     plan.settle([BusyError(), LostError(), BusyError()])
     assert delay(plan) is None
-    plan = Plan(calls, in_order=True)
+    plan = plan_of(*calls, in_order=True)
     plan.fail(NodeDownError())
     assert delay(plan) is not None
     assert plan.requests() == [call.request for call in calls]
 
 
 def test_a_reply_that_does_not_fit_is_told_once() -> None:
-    plan = Plan((CALLS.delete("k"),))
+    plan = plan_of(CALLS.delete("k"))
     plan.settle([HIT])
     assert plan.untrusted
     assert delay(plan) is None
 
 
 def test_keys_have_their_own_outcomes() -> None:
-    plan = KeyedPlan(["a", "", "b", "a"], CALLS.read)
+    plan = keyed(["a", "", "b", "a"])
     assert plan.requests() == [b"READ 1:a\n", b"READ 1:b\n"]
     plan.settle([HIT, Reply(b"", ERR)])
     by_key = plan.by_key()
@@ -95,6 +107,25 @@ def test_keys_have_their_own_outcomes() -> None:
     assert by_key["a"] == b"v"
     assert isinstance(by_key[""], ArgumentError)
     assert isinstance(by_key["b"], RequestError)
+
+
+def test_writes_of_many_keys_fail_alone() -> None:
+    values: dict[Any, Any] = {"a": b"1", "b": "no bytes", "": b"3", 5: b"4", b"c": bytearray(b"5")}
+    plan = KeyedPlan(values, CALLS.write_requests(values, 60, None, False, True, False), WRITING)
+    assert plan.requests() == [b"WRITE 1:a 1:1 ex=60 nx\n", b"WRITE 1:c 1:5 ex=60 nx\n"]
+    plan.settle([DONE, BusyError()])
+    assert [type(outcome) for outcome in plan.by_key().values()] == [bool, *[ArgumentError] * 3, BusyError]
+
+
+def test_values_that_are_decoded_one_by_one() -> None:
+    calls: Calls[str] = Calls(Codec.text())
+    plan = KeyedPlan("abcd", calls.read_requests, calls.reading)
+    plan.settle([b"v", Reply(b"", MISS), b"\xff", Reply(b"", OK, (b"w",))])
+    a, b, c, d = plan.by_key().values()
+    assert (a, b, d) == ("v", None, "w")
+    assert isinstance(c, CorruptError)
+    assert plan.failures
+    assert not plan.untrusted
 
 
 def test_all_failed_is_raised_by_what_may_have_taken_effect() -> None:
@@ -107,7 +138,7 @@ def test_all_failed_is_raised_by_what_may_have_taken_effect() -> None:
 
 
 def test_errors_are_not_shared_between_calls() -> None:
-    plan = Plan([CALLS.read("a"), CALLS.read("b")])
+    plan = plan_of(CALLS.read("a"), CALLS.read("b"))
     plan.fail(BusyError("full", retry_after=1.0))
     first, second = plan.outcomes
     assert first is not second

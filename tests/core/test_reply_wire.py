@@ -114,7 +114,9 @@ def read(chunks: Iterable[bytes], parser: ReplyParser | None = None) -> tuple[li
     replies: list[Reply] = []
     try:
         for chunk in chunks:
-            parser.receive(chunk, replies)
+            parser.feed(chunk)
+            while (reply := parser.next()) is not None:
+                replies.append(reply)
     except ProtocolError:
         return [seen(reply) for reply in replies], True
     return [seen(reply) for reply in replies], False
@@ -212,9 +214,11 @@ def test_a_large_value_in_small_chunks_is_not_quadratic() -> None:
 
 
 def error_of(line: bytes) -> Exception:
-    replies: list[Reply] = []
-    ReplyParser().receive(line, replies)
-    return replies[0].error()
+    parser = ReplyParser()
+    parser.feed(line)
+    reply = parser.next()
+    assert reply is not None
+    return reply.error()
 
 
 def test_errors() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wireproto.core.limits import Limits
-from wireproto.core.request_encoding import encode_key_request, encode_request, key_bytes
+from wireproto.core.request_encoding import encode_key_request, encode_key_requests, encode_request, key_bytes
 from wireproto.core.request_wire import Frame, RequestParser
 from wireproto.core.verbs import Verb
 from wireproto.errors import ArgumentError
@@ -60,6 +60,18 @@ def test_a_write_arrives_as_it_is(key: bytes, value: bytes, ttl: dict[str, int],
 def test_examples(verb: Verb, arguments: tuple[bytes, ...], options: dict[str, int], line: bytes) -> None:
     assert encode_request(verb, arguments, options) == line
     assert parse(line).error == ""
+
+
+@given(st.lists(KEYS))
+def test_many_keys_are_written_as_one_by_one(keys: list[bytes]) -> None:
+    for verb in (Verb.READ, Verb.DELETE):
+        assert encode_key_requests(verb, [*keys]) == [encode_key_request(verb, key) for key in keys]
+
+
+def test_of_many_keys_each_has_its_own_error() -> None:
+    good, *bad, text = encode_key_requests(Verb.READ, [b"a", b"", b"k" * 1025, None, bytearray(b"k"), "\ud800", "й"])
+    assert (good, text) == (b"READ 1:a\n", b"READ 2:\xd0\xb9\n")
+    assert [type(error) for error in bad] == [ArgumentError] * 5
 
 
 def test_text_keys_are_utf_8() -> None:

@@ -16,8 +16,8 @@ from wireproto.client.connecting import connect_failure, tls_context, while_back
 from wireproto.client.multiplexed_connection import MultiplexedConnection
 from wireproto.client.options import ClientOptions, OptionArguments, call_timeout
 from wireproto.client.pipeline import CallQueue
-from wireproto.core.call_plan import KeyedPlan, Plan, copy_of
-from wireproto.core.calls import Call, Calls, Codec, Key, Location, Value
+from wireproto.core.call_plan import Call, KeyedPlan, Plan, copy_of
+from wireproto.core.calls import DELETING, WRITING, Calls, Codec, Key, Location, Value
 from wireproto.core.credentials import Credentials
 from wireproto.core.retry import Backoff, RetryPolicy
 from wireproto.errors import ConfigurationError, DeadlineError, RequestError, WireprotoError
@@ -132,7 +132,7 @@ class AsyncClient(Generic[V]):
 
     async def read_many(self, keys: Iterable[K], *, timeout: float | None = None) -> dict[K, V | RequestError | None]:
         """Read keys in one go: for each its value, None for a miss, or its error. See `Client.read_many`."""
-        return await self._run_keys(KeyedPlan(keys, self._calls.read), timeout)
+        return await self._run_keys(KeyedPlan(keys, self._calls.read_requests, self._calls.reading), timeout)
 
     async def write_many(
         self,
@@ -146,15 +146,12 @@ class AsyncClient(Generic[V]):
         timeout: float | None = None,
     ) -> dict[K, bool | RequestError]:
         """Store values in one go: for each key whether it was stored, or its error. See `Client.write_many`."""
-
-        def call(key: K) -> Call[bool]:
-            return self._calls.write(key, values[key], ex=ex, px=px, keepttl=keepttl, nx=nx, xx=xx)
-
-        return await self._run_keys(KeyedPlan(values, call), timeout)
+        encode = self._calls.write_requests(values, ex, px, keepttl, nx, xx)
+        return await self._run_keys(KeyedPlan(values, encode, WRITING), timeout)
 
     async def delete_many(self, keys: Iterable[K], *, timeout: float | None = None) -> dict[K, bool | RequestError]:
         """Remove keys in one go: for each whether there was one, or its error. See `Client.read_many`."""
-        return await self._run_keys(KeyedPlan(keys, self._calls.delete), timeout)
+        return await self._run_keys(KeyedPlan(keys, self._calls.delete_requests, DELETING), timeout)
 
     def pipeline(self, *, timeout: float | None = None) -> AsyncPipeline[V]:
         """Calls of any kind, sent together when the `async with` block ends. `timeout` is for all of them."""
@@ -163,7 +160,7 @@ class AsyncClient(Generic[V]):
     # -- how calls are run
 
     async def _run(self, call: Call[T], timeout: float | None) -> T:
-        plan = Plan((call,))
+        plan = Plan([call.request], [call.kind])
         await self._execute(plan, timeout)
         result: T = plan.result()
         return result

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from wireproto.client.options import ClientOptions
 from wireproto.core.client_session import ClientSession
 from wireproto.core.credentials import Credentials
-from wireproto.core.reply_wire import Reply
+from wireproto.core.waiting import Batch
 from wireproto.errors import DeadlineError, LostError, NodeDownError, NodeTimeoutError, ProtocolError, RequestError
 
 RECEIVE_SIZE: Final = 64 * 1024
@@ -25,45 +24,57 @@ LATEST_REPLY: Final = 60.0
 """Seconds after its deadline in which a reply may still come. Later than that, the server has forgotten it."""
 _LATE: Final = "no answer in time"
 
-Answer = Reply | RequestError
-
 
 class Exchange:
     """Requests that one caller sends together. `done` is set when all have an answer, or the deadline has passed."""
 
-    __slots__ = ("_answers", "_missing", "deadline", "done", "requests", "sent_at", "submitted")
+    __slots__ = ("_missing", "_refusal", "batches", "deadline", "done", "requests", "sent_at", "submitted")
 
-    def __init__(self, requests: Sequence[bytes], sent_at: float, deadline: float, done: asyncio.Future[None]) -> None:
+    def __init__(self, requests: list[bytes], sent_at: float, deadline: float, done: asyncio.Future[None]) -> None:
         self.requests = requests
+        self.batches: list[Batch[Exchange]] = []
+        """What the session has of them, in parts for which there was room."""
         self.submitted = 0
-        """How many of them the session has; the others wait until there is room."""
+        """How many that is; the others wait until there is room."""
         self.sent_at = sent_at
         self.deadline = deadline
         self.done = done
-        self._answers: list[Answer | None] = [None] * len(requests)
         self._missing = len(requests)
+        self._refusal = ""
 
-    def deliver(self, index: int, answer: Answer) -> None:
-        """Put an answer into its place."""
-        self._answers[index] = answer
-        self._missing -= 1
+    def part(self, count: int, size: int) -> list[bytes]:
+        """The next requests to submit: at most `count`, and no further one when they have `size` bytes."""
+        requests, start = self.requests, self.submitted
+        if len(requests) == 1:
+            return requests
+        stop = start
+        while stop < len(requests) and stop - start < count and size > 0:
+            size -= len(requests[stop])
+            stop += 1
+        return requests if stop - start == len(requests) else requests[start:stop]
+
+    def note(self, count: int) -> None:
+        """So many more have their answers."""
+        self._missing -= count
         if not self._missing and not self.done.done():
             self.done.set_result(None)
 
     def refuse(self, reason: str) -> None:
         """Fail what was not submitted."""
-        for index in range(self.submitted, len(self.requests)):
-            self.deliver(index, NodeDownError(f"not sent: {reason}"))
-        self.submitted = len(self.requests)
+        self._refusal = reason
+        self.note(len(self.requests) - self.submitted)
 
-    def outcome(self) -> list[Answer]:
+    def outcome(self) -> list[Any]:
         """The answers, with an error where none has come."""
-        if self._missing:
-            for index, answer in enumerate(self._answers):
-                if answer is None:
-                    is_sent = index < self.submitted
-                    self._answers[index] = NodeTimeoutError(_LATE) if is_sent else DeadlineError(f"not sent: {_LATE}")
-        return cast("list[Answer]", self._answers)
+        batches = self.batches
+        if not self._missing and len(batches) == 1 and not self._refusal:
+            return batches[0].answers
+        answers = [answer for batch in batches for answer in batch.answers]
+        answers = [NodeTimeoutError(_LATE) if answer is None else answer for answer in answers]
+        for _ in range(len(self.requests) - self.submitted):
+            error = NodeDownError if self._refusal else DeadlineError
+            answers.append(error(f"not sent: {self._refusal or _LATE}"))
+        return answers
 
 
 class MultiplexedConnection(asyncio.BufferedProtocol):
@@ -72,7 +83,7 @@ class MultiplexedConnection(asyncio.BufferedProtocol):
     def __init__(self, options: ClientOptions, credentials: Credentials, loop: asyncio.AbstractEventLoop) -> None:
         self.ready: asyncio.Future[None] = loop.create_future()
         self.closed: asyncio.Future[None] = loop.create_future()
-        self.session: ClientSession[tuple[Exchange, int]] = ClientSession(credentials)
+        self.session: ClientSession[Exchange] = ClientSession(credentials)
         self._options = options
         self._loop = loop
         self._transport: asyncio.Transport
@@ -100,8 +111,8 @@ class MultiplexedConnection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         self._heard_at = now = self._loop.time()
-        for (exchange, index), reply in self.session.receive(bytes(self._buffer[:nbytes]), now):
-            exchange.deliver(index, reply)
+        for batch in self.session.receive(bytes(self._buffer[:nbytes]), now):
+            batch.owner.note(len(batch.requests))
         if self._queue:
             self._admit()
         if self.session.output:
@@ -150,8 +161,8 @@ class MultiplexedConnection(asyncio.BufferedProtocol):
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
-        for (exchange, index), error in session.lose():
-            exchange.deliver(index, error)
+        for batch in session.lose():
+            batch.owner.note(len(batch.requests))
         self._admit()
         if not self.ready.done():
             assert session.failure is not None
@@ -180,7 +191,7 @@ class MultiplexedConnection(asyncio.BufferedProtocol):
 
     # -- requests
 
-    async def exchange(self, requests: Sequence[bytes], deadline: float) -> list[Answer]:
+    async def exchange(self, requests: list[bytes], deadline: float) -> list[Any]:
         """Send requests and wait for the reply to each. Those that fail have an error in their place."""
         loop = self._loop
         exchange = Exchange(requests, loop.time(), deadline, loop.create_future())
@@ -194,22 +205,27 @@ class MultiplexedConnection(asyncio.BufferedProtocol):
 
     def _admit(self) -> None:
         """Submit what waits, first come, first served, while there is room; or fail it, if it can no longer be sent."""
-        session, queue, options = self.session, self._queue, self._options
+        session, queue = self.session, self._queue
         while queue:
             exchange = queue[0]
             if not exchange.done.done():
                 if not session.is_ready:
                     exchange.refuse("the connection ended before")
-                for index in range(exchange.submitted, len(exchange.requests)):
-                    if (
-                        session.in_flight >= options.max_in_flight
-                        or session.in_flight_bytes >= options.max_in_flight_bytes
-                    ):
-                        return
-                    session.submit(exchange.requests[index], (exchange, index), exchange.sent_at)
-                    exchange.submitted += 1
-                    self._flush_soon()
+                elif not self._submit(exchange):
+                    return
             queue.popleft()
+
+    def _submit(self, exchange: Exchange) -> bool:
+        """Submit what there is room for; whether that is all."""
+        session, options = self.session, self._options
+        room = options.max_in_flight - session.in_flight
+        byte_room = options.max_in_flight_bytes - session.in_flight_bytes
+        if room > 0 and byte_room > 0:
+            part = exchange.part(room, byte_room)
+            exchange.batches.append(session.submit(part, exchange, exchange.sent_at))
+            exchange.submitted += len(part)
+            self._flush_soon()
+        return exchange.submitted == len(exchange.requests)
 
     def _flush_soon(self) -> None:
         """Write at the end of this turn of the loop, when more callers may have submitted something."""
@@ -238,7 +254,7 @@ class MultiplexedConnection(asyncio.BufferedProtocol):
         soonest = float("inf")
         is_gone = False
         self._queue = deque(exchange for exchange in self._queue if not exchange.done.done())
-        for exchange in (*self._queue, *(exchange for exchange, _index in self.session.waiters())):
+        for exchange in (*self._queue, *(batch.owner for batch in self.session.waiting())):
             if exchange.deadline > now:
                 soonest = min(soonest, exchange.deadline)
                 continue

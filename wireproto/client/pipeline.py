@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Generic, Literal, TypeVar, overload
 
-from wireproto.core.call_plan import Plan, raise_if_all_failed
-from wireproto.core.calls import Call, Calls, Key, Location, Value
+from wireproto.core.call_plan import Call, Plan, raise_if_all_failed
+from wireproto.core.calls import Calls, Key, Location, Value
 from wireproto.errors import ConfigurationError, RequestError, WireprotoError
 
 T = TypeVar("T")
@@ -94,7 +94,9 @@ class CallQueue(Generic[V]):
     def _take_plan(self) -> tuple[Plan, list[Queued[Any]]]:
         """What is queued, to be sent; the queue is empty then."""
         queue, self._queue = self._queue, []
-        return Plan([call for call, _place in queue], in_order=True), [place for _call, place in queue]
+        calls = [call for call, _place in queue]
+        plan = Plan([call.request for call in calls], [call.kind for call in calls], in_order=True)
+        return plan, [place for _call, place in queue]
 
     @staticmethod
     def _settle(plan: Plan, places: list[Queued[Any]]) -> list[Any]:

@@ -11,8 +11,8 @@ from typing import Any, Generic, Literal, Self, TypeVar, Unpack, overload
 from wireproto.client.options import ClientOptions, OptionArguments, call_timeout
 from wireproto.client.pipeline import CallQueue
 from wireproto.client.pool import ConnectionPool
-from wireproto.core.call_plan import KeyedPlan, Plan
-from wireproto.core.calls import Call, Calls, Codec, Key, Location, Value
+from wireproto.core.call_plan import Call, KeyedPlan, Plan
+from wireproto.core.calls import DELETING, WRITING, Calls, Codec, Key, Location, Value
 from wireproto.core.retry import RetryPolicy
 from wireproto.errors import RequestError
 
@@ -124,7 +124,7 @@ class Client(Generic[V]):
         A key that fails does not fail the others: its error object stands in its place. Raises an error only if every
         key failed; this holds for the other calls with many keys, too.
         """
-        return self._run_keys(KeyedPlan(keys, self._calls.read), timeout)
+        return self._run_keys(KeyedPlan(keys, self._calls.read_requests, self._calls.reading), timeout)
 
     def write_many(
         self,
@@ -138,15 +138,12 @@ class Client(Generic[V]):
         timeout: float | None = None,
     ) -> dict[K, bool | RequestError]:
         """Store values in one go: for each key whether it was stored, or its error; see `write` and `read_many`."""
-
-        def call(key: K) -> Call[bool]:
-            return self._calls.write(key, values[key], ex=ex, px=px, keepttl=keepttl, nx=nx, xx=xx)
-
-        return self._run_keys(KeyedPlan(values, call), timeout)
+        encode = self._calls.write_requests(values, ex, px, keepttl, nx, xx)
+        return self._run_keys(KeyedPlan(values, encode, WRITING), timeout)
 
     def delete_many(self, keys: Iterable[K], *, timeout: float | None = None) -> dict[K, bool | RequestError]:
         """Remove keys in one go: for each whether there was one, or its error; see `read_many`."""
-        return self._run_keys(KeyedPlan(keys, self._calls.delete), timeout)
+        return self._run_keys(KeyedPlan(keys, self._calls.delete_requests, DELETING), timeout)
 
     def pipeline(self, *, timeout: float | None = None) -> Pipeline[V]:
         """Calls of any kind, sent together when the `with` block ends; see `Pipeline`. `timeout` is for all of them."""
@@ -155,7 +152,7 @@ class Client(Generic[V]):
     # -- how calls are run
 
     def _run(self, call: Call[T], timeout: float | None) -> T:
-        plan = Plan((call,))
+        plan = Plan([call.request], [call.kind])
         self._execute(plan, timeout)
         result: T = plan.result()
         return result

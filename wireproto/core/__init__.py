@@ -27,10 +27,11 @@ Nothing here touches a socket, a clock or dice; time, random bytes and transport
     totals            what several workers have counted, added up
   The client's side of it
     calls             each verb as a call: its request, and what its reply means
-    call_plan         calls that are sent together, and sent again where that is harmless
+    call_plan         requests that are sent together, and sent again where that is harmless
     retry             what may be sent again, and when
     request_encoding  a request, written
     client_session    the conversation with one server: log in, renew, match replies
+    waiting           who waits for which reply; the hot loop of plain replies
     credentials       what a client logs in with
     reply_wire        a reply, read
 """

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, Generic, TypeVar
 
-from wireproto.core.calls import Call
-from wireproto.core.reply_wire import Reply
+from wireproto.core.reply_wire import ERR, Reply
 from wireproto.core.retry import RetryPolicy, may_retry
 from wireproto.errors import Effect, ProtocolError, RequestError
 
-K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
 
 
 def copy_of(error: RequestError) -> RequestError:
@@ -21,22 +20,59 @@ def copy_of(error: RequestError) -> RequestError:
     return copy
 
 
+class Kind(Generic[T]):
+    """What the replies to one kind of request mean. `interpret` gets an answer of a `Batch` that is no error.
+
+    `harmless` says that the request changes nothing: it may be sent again even when nobody knows whether it took
+    effect. With `verbatim`, a value is its own result, so that nobody needs to be asked what it means.
+    """
+
+    __slots__ = ("_interpret", "harmless", "verbatim")
+
+    def __init__(self, interpret: Callable[[Any], T], *, harmless: bool = False, verbatim: bool = False) -> None:
+        self._interpret = interpret
+        self.harmless = harmless
+        self.verbatim = verbatim
+
+    def outcome(self, answer: object) -> T | RequestError:
+        """The result, or the error. A reply that does not fit the request is a ProtocolError: the stream is out of
+        step."""
+        if isinstance(answer, Reply):
+            if answer.status == ERR:
+                return answer.error()
+        elif isinstance(answer, RequestError):
+            return answer
+        try:
+            return self._interpret(answer)
+        except RequestError as error:
+            return error
+
+
+class Call(Generic[T]):
+    """One request and its kind."""
+
+    __slots__ = ("kind", "request")
+
+    def __init__(self, request: bytes, kind: Kind[T]) -> None:
+        self.request = request
+        self.kind = kind
+
+
 class Plan:
-    """Calls that are sent together.
+    """Requests that are sent together.
 
     A shell sends `requests()`, hands back what came of them with `settle`, and, where there are `failures`, goes on
     until `next_delay` is None. `outcomes` then holds the result or the RequestError of each call. With `in_order`, one
     call may depend on what another of them did, so they are sent again all together or not at all.
     """
 
-    __slots__ = ("_attempts", "_calls", "_in_order", "failures", "outcomes", "todo", "untrusted")
-
-    def __init__(self, calls: Sequence[Call[Any]], *, in_order: bool = False) -> None:
-        self._calls = calls
+    def __init__(self, requests: list[bytes], kinds: list[Kind[Any]], in_order: bool = False) -> None:
+        self._requests = requests
+        self._kinds = kinds
         self._in_order = in_order
         self._attempts = 0
-        self.outcomes: list[Any] = [None] * len(calls)
-        self.todo = list(range(len(calls)))
+        self.outcomes: list[Any] = [None] * len(requests)
+        self.todo: list[int] = list(range(len(requests)))
         """The calls that `requests` sends, by their place."""
         self.failures = False
         """Whether the last attempt had any."""
@@ -45,15 +81,22 @@ class Plan:
 
     def requests(self) -> list[bytes]:
         """What is to be sent now."""
-        calls = self._calls
-        return [calls[index].request for index in self.todo]
+        if len(self.todo) == len(self._requests):
+            return self._requests
+        return [self._requests[index] for index in self.todo]
 
-    def settle(self, answers: Sequence[Reply | RequestError]) -> None:
-        """Take what came of `requests()`, in its order."""
-        calls, outcomes = self._calls, self.outcomes
+    def settle(self, answers: list[Any]) -> None:
+        """Take what came of `requests()`, in its order: the answers of a `Batch`."""
+        kinds, outcomes, todo = self._kinds, self.outcomes, self.todo
+        assert len(answers) == len(todo)
         self.failures = self.untrusted = False
-        for index, answer in zip(self.todo, answers, strict=True):
-            outcome = calls[index].outcome(answer) if isinstance(answer, Reply) else answer
+        for place, answer in enumerate(answers):
+            index = todo[place]
+            kind = kinds[index]
+            if kind.verbatim and isinstance(answer, bytes):
+                outcomes[index] = answer
+                continue
+            outcome = kind.outcome(answer)
             outcomes[index] = outcome
             if isinstance(outcome, RequestError):
                 self.failures = True
@@ -71,10 +114,10 @@ class Plan:
         self._attempts += 1
         if self._attempts > policy.retries:
             return None
-        delays = {}
+        delays: dict[int, float] = {}
         for index in self.todo:
             error = self.outcomes[index]
-            harmless = self._calls[index].harmless and not self._in_order
+            harmless = self._kinds[index].harmless and not self._in_order
             if isinstance(error, RequestError) and may_retry(error, harmless=harmless):
                 delay = policy.delay_after(error, self._attempts, random)
                 if now + delay < deadline:
@@ -93,20 +136,21 @@ class Plan:
 
 
 class KeyedPlan(Plan):
-    """One call for each key; keys do not depend on one another. A key that cannot be sent fails alone."""
+    """One request of the same kind for each key; keys do not depend on one another.
 
-    __slots__ = ("_failed", "_keys")
+    `encode` gives for each key its request, or the RequestError of a key that cannot be sent: it fails alone.
+    """
 
-    def __init__(self, keys: Iterable[K], make_call: Callable[[K], Call[Any]]) -> None:
+    def __init__(self, keys: Iterable[Any], encode: Callable[[list[Any]], list[Any]], kind: Kind[Any]) -> None:
         self._keys: list[Any] = list(dict.fromkeys(keys))
         self._failed: dict[Any, RequestError] = {}
-        calls = []
-        for key in self._keys:
-            try:
-                calls.append(make_call(key))
-            except RequestError as error:
-                self._failed[key] = error
-        super().__init__(calls)
+        requests: list[bytes] = []
+        for place, request in enumerate(encode(self._keys)):
+            if isinstance(request, bytes):
+                requests.append(request)
+            else:
+                self._failed[self._keys[place]] = request
+        super().__init__(requests, [kind] * len(requests))
 
     def by_key(self) -> dict[Any, Any]:
         """The outcome of each key: its result or its RequestError. Raises if all failed; see `raise_if_all_failed`."""

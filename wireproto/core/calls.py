@@ -10,16 +10,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar, cast
 
-from wireproto.core.reply_wire import CONFLICT, ERR, MISS, OK, Reply
-from wireproto.core.request_encoding import encode_key_request, encode_request, key_bytes
+from wireproto.core.call_plan import Call, Kind
+from wireproto.core.reply_wire import CONFLICT, MISS, OK, Reply
+from wireproto.core.request_encoding import encode_key_request, encode_key_requests, encode_request, key_bytes
 from wireproto.core.verbs import Verb
 from wireproto.errors import ArgumentError, CorruptError, ProtocolError, RequestError
 
 T = TypeVar("T")
 V = TypeVar("V")
 Key = str | bytes
+Answer = bytes | Reply
+"""What a request was answered with; a value by itself where the reply has nothing else."""
 
 _READ: Final = Verb.READ
+_DELETE: Final = Verb.DELETE
 """To look a member up in its enumeration takes a third of the time that it takes to encode the request."""
 
 
@@ -61,46 +65,24 @@ class Location:
     details: Mapping[str, str]
 
 
-class Call(Generic[T]):
-    """One request and how to understand its reply.
-
-    `harmless` says that it changes nothing: it may be sent again even when nobody knows whether it took effect.
-    """
-
-    __slots__ = ("_interpret", "harmless", "request")
-
-    def __init__(self, request: bytes, interpret: Callable[[Reply], T], harmless: bool = False) -> None:
-        self.request = request
-        self.harmless = harmless
-        self._interpret = interpret
-
-    def outcome(self, reply: Reply) -> T | RequestError:
-        """The result, or the error. A reply that does not fit the request is a ProtocolError: the stream is out of
-        step."""
-        if reply.status == ERR:
-            return reply.error()
-        try:
-            return self._interpret(reply)
-        except RequestError as error:
-            return error
-
-
 class Calls(Generic[V]):
     """Makes the calls of one client. Every method raises ArgumentError for what the protocol does not allow."""
 
     def __init__(self, codec: Codec[V] | None) -> None:
         self._codec = codec
-        interpret = _value if codec is None else self._decoded
-        self._interpret_read = cast("Callable[[Reply], V | None]", interpret)
+        verbatim = codec is None
+        interpret = cast("Callable[[Answer], V | None]", _value if verbatim else self._decoded)
+        self.reading = Kind(interpret, harmless=True, verbatim=verbatim)
+        self._reading_with_ttl = Kind(self._value_with_ttl, harmless=True)
 
     def read(self, key: Key) -> Call[V | None]:
         """The value, or None for a miss."""
-        return Call(encode_key_request(_READ, key), self._interpret_read, True)
+        return Call(encode_key_request(_READ, key), self.reading)
 
     def read_with_ttl(self, key: Key) -> Call[Value[V] | None]:
         """The value and its time left, or None for a miss."""
         request = encode_request(Verb.READ, (key_bytes(key),), {"ttl": 1})
-        return Call(request, self._value_with_ttl, harmless=True)
+        return Call(request, self._reading_with_ttl)
 
     def write(
         self,
@@ -114,17 +96,15 @@ class Calls(Generic[V]):
         xx: bool = False,
     ) -> Call[bool]:
         """Whether the value was stored: False when `nx` or `xx` did not hold."""
-        options = _expiry(ex, px)
-        options |= {name: 1 for name, wanted in (("keepttl", keepttl), ("nx", nx), ("xx", xx)) if wanted}
-        return Call(encode_request(Verb.WRITE, (key_bytes(key), self._encoded(value)), options), _stored)
+        return Call(self._write_request(key, value, _write_options(ex, px, keepttl, nx, xx)), WRITING)
 
     def delete(self, key: Key) -> Call[bool]:
         """Whether there was such a key."""
-        return Call(encode_key_request(Verb.DELETE, key), _found)
+        return Call(encode_key_request(_DELETE, key), DELETING)
 
     def touch(self, key: Key, *, ex: int | None = None, px: int | None = None) -> Call[bool]:
         """Whether there was such a key; it has a new time to live then."""
-        return Call(encode_request(Verb.TOUCH, (key_bytes(key),), _expiry(ex, px)), _found)
+        return Call(encode_request(Verb.TOUCH, (key_bytes(key),), _expiry(ex, px)), DELETING)
 
     def ping(self) -> Call[None]:
         """Nothing but the round trip."""
@@ -132,13 +112,43 @@ class Calls(Generic[V]):
 
     def where(self, key: Key) -> Call[Location]:
         """The node that serves a key."""
-        return Call(encode_key_request(Verb.WHERE, key), _location, harmless=True)
+        return Call(encode_key_request(Verb.WHERE, key), _LOCATING)
 
     def stats(self) -> Call[dict[str, Any]]:
         """The server's counters."""
         return _STATS
 
+    # -- many keys: the request of each, or its error
+
+    def read_requests(self, keys: list[Any]) -> list[Any]:
+        """As `read`."""
+        return encode_key_requests(_READ, keys)
+
+    def delete_requests(self, keys: list[Any]) -> list[Any]:
+        """As `delete`."""
+        return encode_key_requests(_DELETE, keys)
+
+    def write_requests(
+        self, values: Mapping[Any, V], ex: int | None, px: int | None, keepttl: bool, nx: bool, xx: bool
+    ) -> Callable[[list[Any]], list[Any]]:
+        """As `write`, for keys of `values`."""
+        options = _write_options(ex, px, keepttl, nx, xx)
+
+        def encode(keys: list[Any]) -> list[Any]:
+            requests: list[Any] = []
+            for key in keys:
+                try:
+                    requests.append(self._write_request(key, values[key], options))
+                except RequestError as error:
+                    requests.append(error)
+            return requests
+
+        return encode
+
     # -- values
+
+    def _write_request(self, key: Key, value: V, options: Mapping[str, int]) -> bytes:
+        return encode_request(Verb.WRITE, (key_bytes(key), self._encoded(value)), options)
 
     def _encoded(self, value: V) -> bytes:
         if self._codec is None:
@@ -155,8 +165,8 @@ class Calls(Generic[V]):
             raise ArgumentError(f"the codec made {type(data).__name__} of a value, not bytes")
         return data
 
-    def _decoded(self, reply: Reply) -> V | None:
-        value = _value(reply)
+    def _decoded(self, answer: Answer) -> V | None:
+        value = _value(answer)
         return None if value is None else self._decode(value)
 
     def _decode(self, value: bytes) -> V:
@@ -168,14 +178,18 @@ class Calls(Generic[V]):
             # Only the type of the fault: its text may quote the value.
             raise CorruptError(f"the codec cannot decode the value: {type(fault).__name__}") from fault
 
-    def _value_with_ttl(self, reply: Reply) -> Value[V] | None:
-        value = _value(reply)
+    def _value_with_ttl(self, answer: Answer) -> Value[V] | None:
+        value = _value(answer)
         if value is None:
             return None
-        milliseconds = reply.options.get("ttl")
+        milliseconds = None if isinstance(answer, bytes) else answer.options.get("ttl")
         if milliseconds is None:
             return Value(self._decode(value), None)
         return Value(self._decode(value), _whole_number(milliseconds) / 1000)
+
+
+def _write_options(ex: int | None, px: int | None, keepttl: bool, nx: bool, xx: bool) -> dict[str, int]:
+    return _expiry(ex, px) | {name: 1 for name, wanted in (("keepttl", keepttl), ("nx", nx), ("xx", xx)) if wanted}
 
 
 def _expiry(ex: int | None, px: int | None) -> dict[str, int]:
@@ -197,47 +211,57 @@ def _whole_number(text: str) -> int:
 # -- replies
 
 
-def _misfit(reply: Reply, verb: str) -> ProtocolError:
-    return ProtocolError(f"{verb} was answered with {reply.status} and {len(reply.arguments)} arguments")
+def _misfit(answer: Answer, verb: str) -> ProtocolError:
+    if isinstance(answer, bytes):
+        return ProtocolError(f"{verb} was answered with a value")
+    return ProtocolError(f"{verb} was answered with {answer.status} and {len(answer.arguments)} arguments")
 
 
-def _value(reply: Reply) -> bytes | None:
-    if reply.status == OK and len(reply.arguments) == 1:
-        return reply.arguments[0]
-    if reply.status == MISS and not reply.arguments:
+def _value(answer: Answer) -> bytes | None:
+    if isinstance(answer, bytes):
+        return answer
+    if answer.status == OK and len(answer.arguments) == 1:
+        return answer.arguments[0]
+    if answer.status == MISS and not answer.arguments:
         return None
-    raise _misfit(reply, "READ")
+    raise _misfit(answer, "READ")
 
 
-def _stored(reply: Reply) -> bool:
-    if reply.arguments or reply.status == MISS:
-        raise _misfit(reply, "WRITE")
-    return reply.status == OK
+def _stored(answer: Answer) -> bool:
+    if isinstance(answer, bytes) or answer.arguments or answer.status == MISS:
+        raise _misfit(answer, "WRITE")
+    return answer.status == OK
 
 
-def _found(reply: Reply) -> bool:
-    if reply.arguments or reply.status == CONFLICT:
-        raise _misfit(reply, "DELETE or TOUCH")
-    return reply.status == OK
+def _found(answer: Answer) -> bool:
+    if isinstance(answer, bytes) or answer.arguments or answer.status == CONFLICT:
+        raise _misfit(answer, "DELETE or TOUCH")
+    return answer.status == OK
 
 
-def _pong(reply: Reply) -> None:
-    if reply.arguments or reply.status != OK:
-        raise _misfit(reply, "PING")
+def _pong(answer: Answer) -> None:
+    if isinstance(answer, bytes) or answer.arguments or answer.status != OK:
+        raise _misfit(answer, "PING")
 
 
-def _location(reply: Reply) -> Location:
-    if reply.status != OK or len(reply.arguments) != 1:
-        raise _misfit(reply, "WHERE")
-    details = {name: value or "" for name, value in reply.options.items()}
-    return Location(reply.arguments[0].decode("utf-8", "replace"), details)
+def _location(answer: Answer) -> Location:
+    node = _value_of("WHERE", answer)
+    details = {} if isinstance(answer, bytes) else {name: value or "" for name, value in answer.options.items()}
+    return Location(node.decode("utf-8", "replace"), details)
 
 
-def _statistics(reply: Reply) -> dict[str, Any]:
-    if reply.status != OK or len(reply.arguments) != 1:
-        raise _misfit(reply, "STATS")
+def _value_of(verb: str, answer: Answer) -> bytes:
+    """The one argument of a reply that must have it."""
+    if isinstance(answer, bytes):
+        return answer
+    if answer.status != OK or len(answer.arguments) != 1:
+        raise _misfit(answer, verb)
+    return answer.arguments[0]
+
+
+def _statistics(answer: Answer) -> dict[str, Any]:
     try:
-        statistics = json.loads(reply.arguments[0])
+        statistics = json.loads(_value_of("STATS", answer))
     except ValueError as fault:
         raise ProtocolError("STATS was answered with something that is not JSON") from fault
     if not isinstance(statistics, dict):
@@ -245,5 +269,8 @@ def _statistics(reply: Reply) -> dict[str, Any]:
     return statistics
 
 
-_PING: Final = Call(encode_request(Verb.PING, ()), _pong, harmless=True)
-_STATS: Final = Call(encode_request(Verb.STATS, ()), _statistics, harmless=True)
+WRITING: Final = Kind(_stored)
+DELETING: Final = Kind(_found)
+_LOCATING: Final = Kind(_location, harmless=True)
+_PING: Final = Call(encode_request(Verb.PING, ()), Kind(_pong, harmless=True))
+_STATS: Final = Call(encode_request(Verb.STATS, ()), Kind(_statistics, harmless=True))

@@ -1,11 +1,12 @@
 """A client's side of one connection: log in, renew, and give every reply to whoever asked.
 
-    start ──> AUTH ──> READY: submit ──> data_to_send         receive ──> (waiter, reply) ...
+    start ──> AUTH ──> READY: submit ──> data_to_send         receive ──> batches that are complete
                          │                                       │
                          └── RETIRED: no more is submitted       └── CLOSED: `failure` says why; `lose` what is left
 
-A waiter is whatever the shell wants to find again. It leaves the session only with its own reply or by `lose`, whether
-or not anybody still waits: a caller who gave up leaves his place, and the reply that comes for it goes to no one else.
+A batch (`waiting`) is what one caller submitted together; its owner is whatever the shell wants to find again. Its
+requests leave the session only with their own replies or by `lose`, whether or not anybody still waits: a caller who
+gave up leaves his batch, and the replies that come for it go to no one else.
 
 Every request carries a tag, a number that this connection never uses again. So a reply is known by what it says, not
 by when it comes: one too many or too few is noticed, and ends the conversation instead of shifting the others.
@@ -13,7 +14,6 @@ by when it comes: one too many or too few is noticed, and ends the conversation 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import Final, Generic, TypeVar
 
@@ -21,6 +21,7 @@ from wireproto.core.credentials import RENEW_AT, Credentials
 from wireproto.core.reply_wire import ERR, OK, Reply, ReplyParser
 from wireproto.core.request_encoding import encode_request
 from wireproto.core.verbs import Verb
+from wireproto.core.waiting import Batch, Waiting
 from wireproto.errors import (
     AuthError,
     BusyError,
@@ -37,8 +38,10 @@ W = TypeVar("W")
 
 _RETIRING: Final = frozenset({"AUTH", "EXPIRED", "CLOSING"})
 """Errors after which this connection can do nothing for anybody, while a new one may."""
-_UNASKED: Final = -1
-_NOBODY: Final = (None, _UNASKED)
+
+
+_LAST_DIGITS: Final = [b"%02d " % number for number in range(100)]
+"""How a tag ends. 100 tags that are put together of two take 2 us less than 100 that are written as numbers."""
 
 
 class SessionState(Enum):
@@ -51,6 +54,12 @@ class SessionState(Enum):
     CLOSED = "closed"
 
 
+_READY: Final = SessionState.READY
+_RETIRED: Final = SessionState.RETIRED
+_CLOSED: Final = SessionState.CLOSED
+"""In Python 3.11 to look up a member of an enumeration takes a Python function."""
+
+
 class ClientSession(Generic[W]):
     """One connection's conversation. Times are seconds of a monotonic clock."""
 
@@ -58,19 +67,20 @@ class ClientSession(Generic[W]):
         self.state = SessionState.FRESH
         self.failure: RequestError | None = None
         """Why the conversation ended, once it has."""
-        self.in_flight = 0
-        """How many requests are not answered yet."""
-        self.in_flight_bytes = 0
-        """Bytes of the requests that are not answered yet."""
         self._credentials = credentials
         self._parser = ReplyParser()
-        self._waiting: dict[bytes, tuple[W | None, int]] = {}
-        """By tag: who waits, and how many bytes he sent; nobody waits for an AUTH. In the order sent."""
-        self._tags = 0
+        self._waiting: Waiting[W] = Waiting()
+        self._hundred = 0
+        self._tag_head = b""
+        """The tags of this hundred without their last two digits."""
+        self._number = 0
+        """Of the last request, AUTH or other."""
+        self._sent = 0
+        """Of the last request that has left `output`."""
         self.output: list[bytes] = []
         """What is to be written; `data_to_send` takes it."""
-        self._unsent = 0
-        """How many of the youngest requests are still in `output`."""
+        self._login = 0
+        """The number of the AUTH under way, or 0: nobody waits for it but the session."""
         self._shown: bytes | None = None
         """The credential of the AUTH under way."""
         self._renew_at = float("inf")
@@ -79,24 +89,34 @@ class ClientSession(Generic[W]):
     # -- what the shell asks
 
     @property
+    def in_flight(self) -> int:
+        """How many requests are not answered yet."""
+        return len(self._waiting.batches) + (self._login > 0)
+
+    @property
+    def in_flight_bytes(self) -> int:
+        """Bytes of the requests that are not answered yet."""
+        return self._waiting.size
+
+    @property
     def is_ready(self) -> bool:
         """Whether requests may be submitted."""
-        return self.state is SessionState.READY
+        return self.state is _READY
 
     @property
     def is_over(self) -> bool:
         """Whether the connection is to be closed: it has failed, or is retired and owed nothing."""
-        return self.state is SessionState.CLOSED or (self.state is SessionState.RETIRED and not self.in_flight)
+        return self.state is _CLOSED or (self.state is _RETIRED and not self.in_flight)
 
-    def waiters(self) -> list[W]:
-        """Those whose requests are not answered yet."""
-        return [waiter for waiter, _size in self._waiting.values() if waiter is not None]
+    def waiting(self) -> list[Batch[W]]:
+        """The batches that are not complete."""
+        return list(dict.fromkeys(self._waiting.batches.values()))
 
     def data_to_send(self) -> bytes:
         """What is to be written now. It counts as sent from here on."""
         data = b"".join(self.output)
         self.output.clear()
-        self._unsent = 0
+        self._sent = self._number
         return data
 
     # -- requests
@@ -112,43 +132,37 @@ class ClientSession(Generic[W]):
 
     def _show(self, credential: bytes) -> None:
         self._shown = credential
-        self._tags += 1
-        self.in_flight += 1
-        tag = b"%d" % self._tags
-        self._waiting[tag] = (None, 0)
-        self.output += (b"#%b " % tag, encode_request(Verb.AUTH, (credential,)))
+        self._number += 1
+        self._login = self._number
+        self.output += (self._tag(self._number), encode_request(Verb.AUTH, (credential,)))
 
-    def submit(self, request: bytes, waiter: W, now: float) -> None:
-        """Queue a request (`request_encoding`). The token is renewed before it runs out, in front of the request.
+    def submit(self, requests: list[bytes], owner: W, now: float) -> Batch[W]:
+        """Queue requests (`request_encoding`). The token is renewed before it runs out, in front of them.
 
-        It counts first. So whoever is interrupted in between leaves a conversation that says that it owes something,
-        and never one whose next reply the next caller could take for his own.
+        They are counted first. So whoever is interrupted in between leaves a conversation that says that it owes
+        something, and never one whose next reply the next caller could take for his own.
         """
         if now >= self._renew_at:
             self._renew(now)
-        size = len(request)
-        self._tags += 1
-        self.in_flight += 1
-        self.in_flight_bytes += size
-        tag = b"%d" % self._tags
-        self._waiting[tag] = (waiter, size)
-        self.output += (b"#%b " % tag, request)
-        self._unsent += 1
-
-    def submit_all(self, requests: Sequence[bytes], waiters: Iterable[W], now: float) -> None:
-        """Queue many, each with its waiter, as `submit` does with one: the loop is here for its speed."""
-        if now >= self._renew_at:
-            self._renew(now)
-        number, waiting, output = self._tags, self._waiting, self.output
-        self._tags += len(requests)
-        self.in_flight += len(requests)
-        self.in_flight_bytes += sum(map(len, requests))
-        for request, waiter in zip(requests, waiters, strict=True):
+        number, output = self._number, self.output
+        batch = Batch(requests, owner, number + 1)
+        self._number = number + len(requests)
+        self._waiting.add(batch)
+        for request in requests:
             number += 1
-            tag = b"%d" % number
-            waiting[tag] = (waiter, len(request))
-            output += (b"#%b " % tag, request)
-        self._unsent += len(requests)
+            output.append(self._tag(number))
+            output.append(request)
+        return batch
+
+    def _tag(self, number: int) -> bytes:
+        """The tag of a request, with the space behind it. A hundred tags have one beginning, which is kept."""
+        hundred = number // 100
+        if not hundred:
+            return b"#%d " % number
+        if hundred != self._hundred:
+            self._tag_head = b"#%d" % hundred
+            self._hundred = hundred
+        return self._tag_head + _LAST_DIGITS[number % 100]
 
     def _renew(self, now: float) -> None:
         self._renew_at = float("inf")
@@ -158,53 +172,45 @@ class ClientSession(Generic[W]):
 
     # -- replies
 
-    def receive(self, data: bytes, now: float) -> list[tuple[W, Reply]]:
-        """The replies in `data` with their waiters. What cannot be understood ends the conversation: see `is_over`."""
-        if self.state is SessionState.CLOSED:
-            return []
-        replies: list[Reply] = []
-        answers: list[tuple[W, Reply]] = []
-        fault: RequestError | None = None
+    def receive(self, data: bytes, now: float) -> list[Batch[W]]:
+        """The batches that `data` completes. What cannot be understood ends the conversation: see `is_over`."""
+        done: list[Batch[W]] = []
+        if self.state is _CLOSED:
+            return done
+        parser, waiting = self._parser, self._waiting
+        parser.feed(data)
         try:
-            self._parser.receive(data, replies)
-        except ProtocolError as error:
-            fault = error
-        answered, pop = 0, self._waiting.pop  # bytes; both counts fall at the end, see `submit`
-        try:
-            for reply in replies:
-                waiter, size = pop(reply.tag, _NOBODY)
-                if waiter is None:
-                    self._take_special(reply, size, now)
-                    continue
-                answered += size
-                answers.append((waiter, reply))
-                if reply.status == ERR:
-                    self._note_error(reply.code)
-        except RequestError as error:
-            fault = error
-        self.in_flight -= len(answers)
-        self.in_flight_bytes -= answered
-        if answers:
-            self._has_heard = True
-        if fault is not None:
+            if parser.is_between:
+                parser.position = waiting.take_plain(parser.data, parser.position, done)
+                self._has_heard = self._has_heard or parser.position > 0
+            while (reply := parser.next()) is not None:
+                self._take(reply, now, done)
+                parser.position = waiting.take_plain(parser.data, parser.position, done)
+        except RequestError as fault:
             self.close(fault)
-        return answers
+        return done
 
-    def _take_special(self, reply: Reply, size: int, now: float) -> None:
-        """Take the reply to AUTH, or one that nobody asked for. Raises the RequestError that ends the conversation."""
-        if size == _UNASKED:
-            if reply.status == ERR and not reply.tag:
-                # An error without a tag is about the connection.
-                raise reply.error()
+    def _take(self, reply: Reply, now: float, done: list[Batch[W]]) -> None:
+        """Take any reply. Raises the RequestError that ends the conversation."""
+        number = _number_of(reply.tag)
+        if number and number == self._login:
+            self._login = 0
+            self._has_heard = True
+            self._take_login(reply, now)
+        elif self._waiting.take(number, reply, done):
+            self._has_heard = True
+            if reply.status == ERR:
+                self._note_error(reply.code)
+        elif reply.status == ERR and not reply.tag:
+            # An error without a tag is about the connection.
+            raise reply.error()
+        else:
             raise ProtocolError("the server answered something that was not asked")
-        self.in_flight -= 1
-        self._has_heard = True
-        self._take_login(reply, now)
 
     def _note_error(self, code: str) -> None:
         if code == "PROTO":
             raise ProtocolError("the server cannot trust this connection any more")
-        if code in _RETIRING and self._credentials.api_key is not None and self.state is SessionState.READY:
+        if code in _RETIRING and self._credentials.api_key is not None and self.state is _READY:
             self.state = SessionState.RETIRED
             if code != "CLOSING":
                 self._credentials.forget()
@@ -250,21 +256,21 @@ class ClientSession(Generic[W]):
 
     def close(self, failure: RequestError) -> None:
         """End the conversation. What ended it first stands."""
-        if self.state is not SessionState.CLOSED:
+        if self.state is not _CLOSED:
             self.state = SessionState.CLOSED
             self.failure = failure
 
-    def lose(self) -> list[tuple[W, RequestError]]:
-        """The waiters that will get no reply, each with its error; for a conversation that is closed."""
+    def lose(self) -> list[Batch[W]]:
+        """The batches that were not complete, with errors for what will get no reply; for a conversation that is
+        closed."""
         failure = self.failure
         assert failure is not None
-        waiters = self.waiters()
-        first_unsent = len(waiters) - self._unsent
-        answers = [(waiter, self._loss(failure, sent=index < first_unsent)) for index, waiter in enumerate(waiters)]
-        self._waiting.clear()
+        done: list[Batch[W]] = []
+        for number in list(self._waiting.batches):
+            self._waiting.take(number, self._loss(failure, sent=number <= self._sent), done)
         self.output.clear()
-        self._unsent = self.in_flight = self.in_flight_bytes = 0
-        return answers
+        self._login = 0
+        return done
 
     def _loss(self, failure: RequestError, *, sent: bool) -> RequestError:
         """The error of a request that will get no reply."""
@@ -277,3 +283,8 @@ class ClientSession(Generic[W]):
             # A server over its limit says so at once and reads nothing.
             return BusyError(str(failure), retry_after=failure.retry_after)
         return LostError(f"the connection ended before the answer: {failure}")
+
+
+def _number_of(tag: bytes) -> int:
+    """The number that a tag is; 0 if it is none of ours."""
+    return int(tag) if tag.isdigit() and not tag.startswith(b"0") else 0

@@ -1,7 +1,7 @@
 """A client's reading of replies: any cut of the bytes gives the same replies.
 
-The common reply is read by one regular expression. Any other, and one that is not complete, is read word by word; what
-has been read is kept, so that nothing is looked at twice and a value that arrives in a thousand pieces is joined once.
+It reads word by word; what has been read is kept, so that nothing is looked at twice and a value that arrives in a
+thousand pieces is joined once. The common replies are taken before they come here, by `Waiting.take_plain`.
 
 The grammar is held strictly: one space between words, no empty line, no CR, nothing but what the protocol names. A
 server that strays from it is not one whose answers should be given to anybody.
@@ -26,7 +26,6 @@ MAX_REPLY_OVERHEAD: Final = 4096
 MAX_REPLY_ARGUMENTS: Final = 64 * 1024 * 1024
 """Bytes of a reply's arguments together: the largest value that a server can be configured for."""
 
-_PLAIN: Final = re.compile(rb"(?:#([A-Za-z0-9_-]{1,16}) )?(?:OK (0|[1-9][0-9]{0,8}):|(OK|MISS|CONFLICT)\n)")
 _LENGTH: Final = re.compile(rb"(0|[1-9][0-9]{0,8}):")
 _PART_OF_LENGTH: Final = re.compile(rb"(?:0|[1-9][0-9]{0,8})?\Z")
 _WORD: Final = re.compile(rb"[^ \n]*")
@@ -73,9 +72,15 @@ class _NeedMoreError(Exception):
 
 
 class ReplyParser:
-    """Reads replies from bytes as they come. `max_arguments` bounds the bytes of one reply's arguments."""
+    """Reads replies from bytes as they come. `max_arguments` bounds the bytes of one reply's arguments.
+
+    `feed` it what has come, then ask for `next` until that is None. In between, whoever can read a reply faster may do
+    so: `data` from `position` on, where `is_between` says that a reply begins, and set `position` behind it.
+    """
 
     def __init__(self, max_arguments: int = MAX_REPLY_ARGUMENTS) -> None:
+        self.data = b""
+        self.position = 0
         self._max_arguments = max_arguments
         self._held = bytearray()
         self._need = 0
@@ -93,50 +98,46 @@ class ReplyParser:
         self._overhead = 0
         self._size = 0
 
-    def receive(self, chunk: bytes, replies: list[Reply]) -> None:
-        """Append the replies that `chunk` completes to `replies`.
+    @property
+    def is_between(self) -> bool:
+        """Whether nothing of the reply at `position` has been read."""
+        return not self._overhead
 
-        Raises ProtocolError, now and ever after, where the bytes are no reply; what was appended before that stands.
+    def feed(self, chunk: bytes) -> None:
+        """Take what has come, when all that came before has been read."""
+        self.position = 0
+        if not self._held:
+            self.data = chunk
+            return
+        self._held += chunk
+        if len(self._held) >= self._need:
+            self.data = bytes(self._held)
+            self._held.clear()
+
+    def next(self) -> Reply | None:
+        """The next reply, or None when there is no whole one.
+
+        Raises ProtocolError, now and ever after, where the bytes are no reply.
         """
         if self._fault is not None:
             raise self._fault
-        if self._held:
-            self._held += chunk
-            if len(self._held) < self._need:
-                return
-            chunk = bytes(self._held)
-            self._held.clear()
-        try:
-            self._read_all(chunk, replies)
-        except _NeedMoreError as more:
-            self._held += chunk[more.position :]
-            self._need = more.need
-        except ProtocolError as fault:
-            self._fault = fault
-            raise
+        data = self.data
+        if self.position < len(data):
+            try:
+                return self._read_words(data)
+            except _NeedMoreError as more:
+                self._held += data[more.position :]
+                self._need = more.need
+            except ProtocolError as fault:
+                self._fault = fault
+                raise
+        self.data = b""
+        self.position = 0
+        return None
 
-    def _read_all(self, data: bytes, replies: list[Reply]) -> None:
-        """Append every whole reply. Raises _NeedMoreError if the data ends inside of one."""
-        position, end = 0, len(data)
-        match, longest = _PLAIN.match, self._max_arguments
-        while position < end:
-            found = None if self._overhead else match(data, position)
-            if found is not None:
-                tag, length, start = found[1] or b"", found[2], found.end()
-                if length is None:
-                    replies.append(Reply(tag, _STATUSES[found[3]]))
-                    position = start
-                    continue
-                stop = start + int(length)
-                if stop < end and data[stop] == _LF and stop - start <= longest:
-                    replies.append(Reply(tag, OK, (data[start:stop],)))
-                    position = stop + 1
-                    continue
-            position = self._read_words(data, position, replies)
-
-    def _read_words(self, data: bytes, position: int, replies: list[Reply]) -> int:
-        """Go on with the present reply to its end; the position behind it."""
-        end = len(data)
+    def _read_words(self, data: bytes) -> Reply:
+        """Go on with the present reply to its end. Raises _NeedMoreError if the data ends inside of it."""
+        position, end = self.position, len(data)
         while True:
             if position == end:
                 raise _NeedMoreError(position)
@@ -157,8 +158,8 @@ class ReplyParser:
                 self._check_overhead(0)
             position = stop + 1
             if data[stop] == _LF:
-                replies.append(self._finish())
-                return position
+                self.position = position
+                return self._finish()
 
     def _check_overhead(self, waiting: int) -> None:
         if self._overhead + waiting > MAX_REPLY_OVERHEAD:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from wireproto.core.verbs import EXCLUSIVE, FLAG, OPTIONS, SPECS, Argument, Verb, VerbSpec
 from wireproto.core.wire import MAX_CREDENTIAL, MAX_KEY, MAX_LENGTH_DIGITS
@@ -18,7 +18,11 @@ NO_OPTIONS: Final[Mapping[str, int]] = MappingProxyType({})
 
 _BY_VERB: Final[Mapping[int, VerbSpec]] = {spec.verb: spec for spec in SPECS}
 _NAMES: Final[Mapping[int, bytes]] = {spec.verb: spec.verb.name.encode("ascii") for spec in SPECS}
-_KEY_REQUESTS: Final[Mapping[int, bytes]] = {verb: b"%b %%d:%%b\n" % name for verb, name in _NAMES.items()}
+_KEY_HEADS: Final[Mapping[int, list[bytes]]] = {
+    verb: [b"%b %d:" % (_NAMES[verb], length) for length in range(MAX_KEY + 1)]
+    for verb in (Verb.READ, Verb.DELETE, Verb.WHERE)
+}
+"""What stands before a key, by the key's length: to look it up takes a fifth of the time that it takes to write it."""
 _LONGEST: Final[Mapping[Argument, int]] = {
     Argument.KEY: MAX_KEY,
     Argument.VALUE: 10**MAX_LENGTH_DIGITS - 1,
@@ -27,7 +31,7 @@ _LONGEST: Final[Mapping[Argument, int]] = {
 }
 
 
-def key_bytes(key: str | bytes) -> bytes:
+def key_bytes(key: object) -> bytes:
     """A key as it travels: text as UTF-8. Raises ArgumentError for what is no key, is empty or is too long."""
     if isinstance(key, str):
         try:
@@ -41,14 +45,29 @@ def key_bytes(key: str | bytes) -> bytes:
     return key
 
 
-def encode_key_request(verb: Verb, key: str | bytes) -> bytes:
+def encode_key_request(verb: int, key: object) -> bytes:
     """A request of a verb that takes a key alone, without options: the most frequent ones. Raises ArgumentError."""
     if type(key) is not bytes or not 0 < len(key) <= MAX_KEY:
         key = key_bytes(key)
-    return _KEY_REQUESTS[verb] % (len(key), key)
+    return _KEY_HEADS[verb][len(key)] + key + b"\n"
 
 
-def encode_request(verb: Verb, arguments: Sequence[bytes], options: Mapping[str, int] = NO_OPTIONS) -> bytes:
+def encode_key_requests(verb: int, keys: list[Any]) -> list[Any]:
+    """The request of each key, or in its place the ArgumentError that says why there is none."""
+    heads, longest = _KEY_HEADS[verb], MAX_KEY
+    requests: list[Any] = []
+    for key in keys:
+        if type(key) is not bytes or not 0 < len(key) <= longest:
+            try:
+                key = key_bytes(key)
+            except ArgumentError as error:
+                requests.append(error)
+                continue
+        requests.append(heads[len(key)] + key + b"\n")
+    return requests
+
+
+def encode_request(verb: Verb, arguments: Sequence[bytes], options: Mapping[str, Any] = NO_OPTIONS) -> bytes:
     """A request without its tag.
 
     Options are whole numbers by name, 1 for one that takes no value. Raises ArgumentError.
@@ -69,8 +88,8 @@ def encode_request(verb: Verb, arguments: Sequence[bytes], options: Mapping[str,
     return b" ".join(pieces) + b"\n"
 
 
-def _option_words(spec: VerbSpec, options: Mapping[str, int]) -> list[bytes]:
-    """The options as words. Raises ArgumentError."""
+def _option_words(spec: VerbSpec, options: Mapping[str, Any]) -> list[bytes]:
+    """The options as words. Raises ArgumentError, also for what is no number: its type is not checked before."""
     words = []
     for name, value in options.items():
         if name not in spec.options:
