@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import socket
 import ssl
 import subprocess
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import psutil
 import pytest
 
-from tests.live.running import RunningServer, client_context, wait_until
+from tests.live.running import RunningServer, client_context, wait_until, where
 
 RECORD_HEAD = 5
 """Bytes before a record's content: type, version, length (RFC 8446, section 5.1)."""
@@ -19,8 +24,12 @@ RECORD_HEAD = 5
 class TlsClient:
     """TLS over memory buffers: what goes out on the socket is in the test's hands."""
 
-    def __init__(self, server: RunningServer) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+    def __init__(self, server: RunningServer, *, receive_buffer: int = 0) -> None:
+        self.socket = socket.socket()
+        if receive_buffer:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.socket.settimeout(10)
+        self.socket.connect(("127.0.0.1", server.port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = client_context(server.ca).wrap_bio(self.incoming, self.outgoing, server_hostname="localhost")
@@ -217,3 +226,79 @@ def test_keys_are_changed_in_mid_conversation(server: RunningServer) -> None:
                     heard = heard[:-1]
         assert heard.count(b"OK 1:v") == 4
         assert process.wait(10) == 0
+
+
+# -- hostile
+
+
+def test_a_connection_that_fails_takes_no_other_with_it(start_server: Callable[..., RunningServer]) -> None:
+    """It has unread answers, another under way, and sends a broken record. Others wait for the same node meanwhile."""
+    server = start_server()
+    with server.plain() as one, server.tls() as other, TlsClient(server, receive_buffer=4096) as broken:
+        broken.log_in()
+        one.ask(b"WRITE 3:big 200000:%b\n" % (b"x" * 200_000))
+        shard = where(one, b"k")
+        # The first stays in the kernel's buffers and the server's: it is never read.
+        broken.tls.write(b"READ 3:big\n" * 2)
+        broken.send_records()
+        time.sleep(0.2)
+        pid = server.node_pid(shard)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            broken.tls.write(b"READ 1:k\n")
+            broken.send_records()
+            one.send(b"READ 1:k\n")
+            other.send(b"READ 1:k\n")
+            time.sleep(0.1)
+            broken.tls.write(b"PING\n")
+            record = bytearray(broken.outgoing.read())
+            record[-1] ^= 1
+            broken.socket.sendall(record)
+            time.sleep(0.1)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        for client in (one, other):
+            assert client.line() == b"MISS"
+            assert client.ask(b"PING\n") == b"OK"
+    assert "Traceback" not in server.log()
+
+
+def test_what_comes_behind_the_goodbye_is_not_kept(start_server: Callable[..., RunningServer]) -> None:
+    server = start_server("--node-timeout", "20s", "--stall-timeout", "3s")
+    process = psutil.Process(server.process.pid)
+    with server.plain() as one, TlsClient(server) as client:
+        client.log_in()
+        shard = where(one, b"k")
+        pid = server.node_pid(shard)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            client.tls.write(b"READ 1:k\n")  # an answer is owed, so that the connection stays
+            with pytest.raises(ssl.SSLWantReadError):
+                client.tls.unwrap()
+            client.send_records()
+            time.sleep(0.2)
+            before = process.memory_info().rss
+            client.socket.settimeout(0.5)
+            with contextlib.suppress(OSError):
+                for _ in range(256):
+                    client.socket.sendall(b"j" * (1 << 20))
+            assert process.memory_info().rss - before < 32 * 2**20
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+
+def test_the_smallest_records_delay_nobody(server: RunningServer) -> None:
+    with TlsClient(server) as client, server.plain() as other:
+        client.log_in()
+        for _ in range(20_000):
+            client.tls.write(b"\n")  # the smallest record that holds something: 23 bytes
+        slowest = 0.0
+        data = client.outgoing.read()
+        sender = threading.Thread(target=client.socket.sendall, args=(data,))
+        sender.start()
+        while sender.is_alive():
+            started = time.monotonic()
+            assert other.ask(b"PING\n") == b"OK"
+            slowest = max(slowest, time.monotonic() - started)
+        sender.join()
+        assert slowest < 0.25
