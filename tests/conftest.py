@@ -13,4 +13,4 @@ settings.register_profile("suite", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("suite")
 
 # What was meant to be tested is what is tested: `make test` does it with both.
-assert os.environ.get("WIREPROTO_EXPECTED_BUILD", BUILD) == BUILD, f"the {BUILD} build is found"
+assert os.environ.get("EXPECTED_BUILD", BUILD) == BUILD, f"the {BUILD} build is found"
