@@ -119,8 +119,7 @@ class TlsLink:
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The TCP connection has ended."""
-        if not self.handshaken.done():
-            self.handshaken.set_exception(exc or ConnectionResetError("the connection has ended"))
+        self._give_up_handshake(exc or ConnectionResetError("the connection has ended"))
         connection, self._connection = self._connection, None
         if self._is_open and connection is not None:
             connection.connection_lost(exc)
@@ -141,6 +140,12 @@ class TlsLink:
             self._connection.connection_made(self)
         self.handshaken.set_result(None)
         return True
+
+    def _give_up_handshake(self, error: Exception) -> None:
+        if not self.handshaken.done():
+            self.handshaken.set_exception(error)
+            # Who waited for it may be gone: a listener that has ended, when the server drains.
+            self.handshaken.exception()
 
     def _read(self) -> int:
         """Hand on what whole records hold, all of them in one piece; how many bytes that is. Raises ssl.SSLError.
@@ -186,8 +191,7 @@ class TlsLink:
 
     def _fail(self, error: OSError) -> None:
         """End a connection whose bytes mean nothing, with the alert that says so. Nothing can be sent behind it."""
-        if not self.handshaken.done():
-            self.handshaken.set_exception(error)
+        self._give_up_handshake(error)
         self._send()
         self._input_ended = self._said_goodbye = True
         self._transport.close()
