@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import ssl
+import subprocess
 import sys
 import threading
 import time
@@ -204,6 +205,35 @@ def test_a_client_that_leaves_in_mid_handshake_holds_nothing(server: RunningServ
         return int(connections["handshaking"])
 
     wait_until(lambda: handshaking() == 0)
+
+
+def test_keys_are_changed_in_mid_conversation(server: RunningServer) -> None:
+    """`K` at s_client asks for new keys on both sides, `k` for its own (RFC 8446, section 4.6.3)."""
+    command = ["openssl", "s_client", "-connect", f"localhost:{server.port}", "-CAfile", str(server.ca)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        for number in range(10):
+            # It takes what it reads at once for a command if that begins with one, so each is waited for.
+            process.stdin.write(b"K\n" if number % 2 else b"k\n")
+            process.stdin.flush()
+            while line := process.stderr.readline():
+                if line.startswith(b"KEYUPDATE"):
+                    break
+            assert line, "s_client has ended"
+            process.stdin.write(b'ping "%d"\n' % number)
+            process.stdin.flush()
+            # Between the answers it tells of sessions and tickets.
+            while line := process.stdout.readline():
+                if line == b"OK 1:%d\n" % number:
+                    break
+            assert line, "s_client has ended"
+        process.stdin.write(b"quit\n")
+        process.stdin.flush()
+        process.stdout.read()
+        assert process.wait(10) == 0
 
 
 # -- hostile
