@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from bench.series import READ_FROM, UNITS
 from bench.table import Row, aligned, number
 
-METRICS = {
-    "throughput": "requests/s",
-    "bytes": "bytes/s",
-    "server CPU": "us/request",
-    "client CPU": "us/request",
-    "p50": "us",
-    "p99": "us",
-}
+METRICS = {metric: UNITS[metric] for metric in READ_FROM}
 
 
 def compare(before: dict[str, Any], after: dict[str, Any]) -> str:

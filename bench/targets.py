@@ -8,6 +8,7 @@ reaches twemproxy by a unix socket as well. All of it speaks TLS 1.3 to clients,
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -108,7 +109,7 @@ def four_nodes(count: int = NODE_COUNT) -> Iterator[Nodes]:
             lines = ["port 0", f"unixsocket {path}", 'save ""', "appendonly no", f"requirepass {password}", ""]
             (folder / f"{name}.conf").write_text("\n".join(lines))
             process = stack.enter_context(running([program, folder / f"{name}.conf"], folder, name))
-            wait_for(process, folder, name, lambda path=path: accepts(path))  # type: ignore[misc]  # bound now
+            wait_for(process, folder, name, functools.partial(accepts, path))
             nodes.sockets[name] = path
             nodes.processes[name] = process.pid
         yield nodes
@@ -190,7 +191,7 @@ def haproxy_twemproxy(nodes: Nodes) -> Iterator[Target]:
             ("haproxy", [haproxy, "-db", "-f", "haproxy.cfg"], ("127.0.0.1", port)),
         ):
             process = stack.enter_context(running(command, folder, name))
-            wait_for(process, folder, name, lambda address=address: accepts(address))  # type: ignore[misc]  # bound now
+            wait_for(process, folder, name, functools.partial(accepts, address))
             started.append(process.pid)
         yield Target(
             name="haproxy+twemproxy",

@@ -50,7 +50,7 @@ class Connection(asyncio.Protocol):
         """The reply to a command."""
         if not self._commands:
             self._loop.call_soon(self._flush)
-        self._commands.append(hiredis.pack_command(words))  # type: ignore[arg-type]  # it says tuple[bytes]
+        self._commands.append(hiredis.pack_command(words))  # type: ignore[arg-type]  # any length
         future = self._loop.create_future()
         self._waiting.append(future)
         return future

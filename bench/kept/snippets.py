@@ -97,7 +97,7 @@ def two_lists(kind: int = 1) -> None:
     for place in range(TOGETHER):
         kinds.append(kind)
         slots.append(place)
-    for kind, slot in zip(kinds, slots):  # noqa: B007, B905 - as the code does
+    for _kind, _slot in zip(kinds, slots):  # noqa: B905 - `strict` costs 150 ns, so the code leaves it out
         pass
 
 
@@ -106,7 +106,7 @@ def one_list_of_tuples(kind: int = 1, tag: bytes = b"") -> None:
     entries: list[tuple[int, int, bytes]] = []
     for place in range(TOGETHER):
         entries.append((kind, place, tag))
-    for kind, slot, tag in entries:  # noqa: B007
+    for _kind, _slot, _tag in entries:
         pass
 
 
@@ -158,27 +158,27 @@ def _head(value: bytes) -> bytes:
 
 def answers_in_pieces(value: bytes) -> bytes:
     """Answers for a client: the places of each are filled."""
-    answers: list[bytes | None] = [None, b"", b"\n"] * TOGETHER
+    answers = [b"", b"", b"\n"] * TOGETHER
     for place in range(0, len(answers), 3):
         answers[place] = _head(value)
         answers[place + 1] = value
-    return b"".join(answers)  # type: ignore[arg-type]  # all there
+    return b"".join(answers)
 
 
 def answers_in_lines(value: bytes) -> bytes:
     """Answers for a client: each made a line first."""
-    answers: list[bytes | None] = [None] * TOGETHER
+    answers = [b""] * TOGETHER
     for place in range(TOGETHER):
         answers[place] = _head(value) + value + b"\n"
-    return b"".join(answers)  # type: ignore[arg-type]  # all there
+    return b"".join(answers)
 
 
 def answers_formatted(value: bytes) -> bytes:
     """The same, each formatted."""
-    answers: list[bytes | None] = [None] * TOGETHER
+    answers = [b""] * TOGETHER
     for place in range(TOGETHER):
         answers[place] = b"OK %d:%b\n" % (len(value), value)
-    return b"".join(answers)  # type: ignore[arg-type]  # all there
+    return b"".join(answers)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
@@ -25,9 +26,16 @@ def outcome(answer: Answer, plan: Plan, protocol: str = "resp") -> Tally:
         return load_type(target, plan).run(time.monotonic_ns(), lambda what, replies: None)
 
 
-def plan(**changes: object) -> Plan:
-    usual = {"workload": WORKLOAD, "clients": 1, "depth": 4, "seconds": 0.1, "warm_up": 0.0, "stall_seconds": 0.2}
-    return Plan(**{**usual, **changes})  # type: ignore[arg-type]
+def plan(**changes: Any) -> Plan:
+    usual: dict[str, Any] = {
+        "workload": WORKLOAD,
+        "clients": 1,
+        "depth": 4,
+        "seconds": 0.1,
+        "warm_up": 0.0,
+        "stall_seconds": 0.2,
+    }
+    return Plan(**{**usual, **changes})
 
 
 def test_right_replies_are_no_errors() -> None:

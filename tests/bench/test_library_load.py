@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import Any, Literal
 
 import pytest
 
@@ -24,9 +25,9 @@ PLANS = {
 }
 
 
-def outcome(target: Target, plan: Plan, **changes: object) -> Tally:
-    usual = {"seconds": 0.1, "warm_up": 0.0}
-    load = LibraryLoad(target, replace(plan, **{**usual, **changes}))  # type: ignore[arg-type]
+def outcome(target: Target, plan: Plan, **changes: Any) -> Tally:
+    usual: dict[str, Any] = {"seconds": 0.1, "warm_up": 0.0}
+    load = LibraryLoad(target, replace(plan, **{**usual, **changes}))
     return load.run(time.monotonic_ns(), lambda what, calls: None)
 
 
@@ -80,7 +81,7 @@ def test_idle_connections_are_held_against_a_bound_without_a_peer() -> None:
 @pytest.mark.parametrize(
     ("ours", "better", "met"), [(48.0, "lower", True), (48.1, "lower", False), (49, "higher", True)]
 )
-def test_a_figure_without_a_peer_is_bounded_itself(ours: float, better: str, met: bool) -> None:
-    figure = Figure("idle: memory", "-", ours, None, "KiB", better, 48.0)  # type: ignore[arg-type]
+def test_a_figure_without_a_peer_is_bounded_itself(ours: float, better: Literal["higher", "lower"], met: bool) -> None:
+    figure = Figure("idle: memory", "-", ours, None, "KiB", better, 48.0)
     assert figure.ratio is None
     assert figure.met is met

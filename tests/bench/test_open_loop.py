@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import statistics
 import time
+from typing import Literal
 
 import pytest
 
@@ -53,8 +54,8 @@ def test_the_rate_is_kept_after_a_stall() -> None:
 
 
 @pytest.mark.parametrize(("arrivals", "deviation"), [("fixed", 0.0), ("poisson", 1.0)])
-def test_requests_are_due_at_the_rate(arrivals: str, deviation: float) -> None:
-    plan = Plan(rate=1000.0, arrivals=arrivals)  # type: ignore[arg-type]
+def test_requests_are_due_at_the_rate(arrivals: Literal["fixed", "poisson"], deviation: float) -> None:
+    plan = Plan(rate=1000.0, arrivals=arrivals)
     times = list(itertools.islice(due_times(plan, 0, 1000.0), 20_000))
     gaps = [(later - earlier) / SECOND * 1000 for earlier, later in itertools.pairwise(times)]
     assert statistics.mean(gaps) == pytest.approx(1.0, rel=0.05)
