@@ -84,7 +84,7 @@ class LibraryLoad:
             time.sleep(max(0, begin - monotonic_ns()) / SECOND)
             self._warmed_up.errors.update(self._ask_until(opens).errors)
             started, used = monotonic_ns(), time.process_time()
-            count = self._ask_until(opens + round(self._plan.seconds * SECOND))
+            count = self._ask_until(started + round(self._plan.seconds * SECOND))
             seconds, cpu_seconds = (monotonic_ns() - started) / SECOND, time.process_time() - used
             tell("end", count.latencies.total())
         tally = Tally(count.latencies.total(), count.received, seconds, cpu_seconds)
