@@ -24,9 +24,9 @@ SMALL_BUFFER: Final = RECEIVE_BUFFER[: 16 * 1024]
 costs 20 us for 27 bytes: 12 ms for this much, after which the others have their turn."""
 MOST_FRUITLESS: Final = 64 * 1024
 """Bytes in a row that may hold nothing for the application. A record has at most a quarter of that."""
-STEP: Final = 16 * 1024
+STEP: Final = 64 * 1024
 """Bytes that are put into a memory buffer at most. OpenSSL's buffers grow and never shrink: by whole values of 1 MiB,
-every connection that had one would keep as much for its life."""
+every connection that had one would keep as much for its life. A quarter of it takes 20 % more CPU for large values."""
 
 
 class TlsLink:
@@ -68,15 +68,20 @@ class TlsLink:
 
     def buffer_updated(self, nbytes: int) -> None:
         """Records, or parts of some, have come."""
-        buffer, start, fruits = self._buffer, 0, 0
+        buffer, start, ended = self._buffer, 0, self._input_ended
+        pieces: list[bytes] = []
         try:
-            while start < nbytes and not self._input_ended:
+            while start < nbytes and not ended:
                 stop = min(nbytes, start + STEP)
                 self._incoming.write(buffer[start:stop])
                 start = stop
                 if self._is_open or self._shake_hands():
-                    fruits += self._read()
-            self._weigh(nbytes, fruits)
+                    ended = self._open_records(pieces)
+            self._weigh(nbytes, self._hand_on(pieces))
+            if ended and not self._input_ended:
+                # What comes behind the goodbye means nothing, and is not to be kept.
+                self._transport.pause_reading()
+                self._end_of_input()
         except ssl.SSLError as error:
             self._fail(error)
         if self._outgoing.pending:
@@ -147,36 +152,29 @@ class TlsLink:
             # Who waited for it may be gone: a listener that has ended, when the server drains.
             self.handshaken.exception()
 
-    def _read(self) -> int:
-        """Hand on what whole records hold, all of them in one piece; how many bytes that is. Raises ssl.SSLError.
+    def _open_records(self, pieces: list[bytes]) -> bool:
+        """Append what whole records hold; whether the client has said goodbye behind it. Raises ssl.SSLError.
 
         A broken record takes what was read with it and not yet handed on: answers could not be sent any more.
         """
-        data = b""
-        pieces: list[bytes] = []
-        ended = False
+        incoming, tls = self._incoming, self._tls
         try:
             while True:
-                if data:
-                    pieces.append(data)
                 # As many bytes are allocated as are asked for.
-                data = self._tls.read(min(LONGEST_RECORD, max(SHORTEST_READ, self._incoming.pending)))
+                data = tls.read(min(LONGEST_RECORD, max(SHORTEST_READ, incoming.pending)))
                 if not data:
-                    ended = True
-                    break
-                if not self._incoming.pending and not self._tls.pending():
-                    break
+                    return True
+                pieces.append(data)
+                if not incoming.pending and not tls.pending():
+                    return False
         except ssl.SSLWantReadError:
-            data = b""
-        if pieces:
-            pieces.append(data)
-            data = b"".join(pieces)
+            return False
+
+    def _hand_on(self, pieces: list[bytes]) -> int:
+        """Give the connection what has come, in one piece; how many bytes that is."""
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         if data and self._connection is not None:
             self._connection.receive(data)
-        if ended:
-            # What comes behind the goodbye means nothing, and is not to be kept.
-            self._transport.pause_reading()
-            self._end_of_input()
         return len(data)
 
     def _end_of_input(self) -> bool:
