@@ -21,12 +21,14 @@ from wireproto import __version__
 from wireproto.core.limits import Limits
 from wireproto.errors import ConfigurationError
 from wireproto.server.node_endpoint import NodeEndpoint
-from wireproto.settings import SETTINGS, NodeAddress, Setting, SettingError, Settings, parse, settings_table
+from wireproto.settings import SETTINGS, Setting, SettingError, Settings, ShardAddress, parse, settings_table
 
 BY_NAME = {setting.name: setting for setting in SETTINGS}
 SECRET = "hunter2-hunter2-hunter2"
 
-A, B = NodeAddress("a", "redis://h:1"), NodeAddress("b", "rediss://u:p@h:2/3", 2.0)
+A, B = ShardAddress("a", "redis://h:1"), ShardAddress("b", "rediss://u:p@h:2/3", 2.0)
+C = ShardAddress("c", "redis://h:3", 0.5, ("redis://h:4", "unix:///h5"))
+D = ShardAddress("d", "sentinel://h:1,[::1],h-2:26380/my_master?db=1&tls=yes")
 SAMPLES: dict[str, tuple[tuple[str, Any], tuple[str, Any]]] = {
     "host": (("::1", "::1"), ("cache.example.com", "cache.example.com")),
     "port": (("0", 0), ("65535", 65535)),
@@ -36,11 +38,26 @@ SAMPLES: dict[str, tuple[tuple[str, Any], tuple[str, Any]]] = {
     "key": (("a.pem", Path("a.pem")), ("/b c/ä.pem", Path("/b c/ä.pem"))),
     "tls_minimum": (("TLSv1.2", "TLSv1.2"), ("TLSv1.3", "TLSv1.3")),
     "certs_folder": (("one", Path("one")), ("/two", Path("/two"))),
-    "nodes": (("a=redis://h:1", (A,)), ("a=redis://h:1, b=rediss://u:p@h:2/3;weight=2.0", (A, B))),
+    "nodes": (
+        ("a=redis://h:1", (A,)),
+        (
+            "a=redis://h:1, b=rediss://u:p@h:2/3;weight=2.0, c=redis://h:3;replica=redis://h:4;weight=0.5;"
+            "replica=unix:///h5, d=sentinel://h:1,[::1],h-2:26380/my_master?db=1&tls=yes",
+            (A, B, C, D),
+        ),
+    ),
     "pool_size": (("2", 2), ("64", 64)),
     "ring_seed": (("4294967295", 2**32 - 1), ("7", 7)),
+    "reads": (("replica", "replica"), ("master", "master")),
+    "max_replica_lag": (("300ms", 0.3), ("1h", 3600.0)),
+    "sync": (("1", 1), ("8", 8)),
+    "namespace_sync": (("shop=1, logs=0", (("shop", 1), ("logs", 0))), ("A-z_0.9=8", (("A-z_0.9", 8),))),
+    "sync_timeout": (("10ms", 0.01), ("1m", 60.0)),
+    "failover_grace": (("1.5s", 1.5), ("1m", 60.0)),
     "shards": (("1", 1), ("1024", 1024)),
     "replicas": (("1", 1), ("8", 8)),
+    "sentinels": (("0", 0), ("9", 9)),
+    "sentinel_down_after": (("100ms", 0.1), ("1h", 3600.0)),
     "redis_server": (("redis-server", "redis-server"), ("/opt/valkey", "/opt/valkey")),
     "node_memory": (("2gb", "2gb"), ("1000000", "1000000")),
     "eviction": (("noeviction", "noeviction"), ("volatile-ttl", "volatile-ttl")),
@@ -69,7 +86,11 @@ SAMPLES: dict[str, tuple[tuple[str, Any], tuple[str, Any]]] = {
 }
 """Two texts for every setting, and what they stand for."""
 
-ALONG: dict[str, dict[str, str]] = {"cert": {"WIREPROTO_KEY": "key.pem"}, "key": {"WIREPROTO_CERT": "cert.pem"}}
+ALONG: dict[str, dict[str, str]] = {
+    "cert": {"WIREPROTO_KEY": "key.pem"},
+    "key": {"WIREPROTO_CERT": "cert.pem"},
+    "sentinels": {"WIREPROTO_REPLICAS": "1"},
+}
 """What a setting cannot do without."""
 
 
@@ -110,8 +131,11 @@ def toml(setting: Setting, text: str) -> str:
     lines = ["[nodes]"]
     for part in text.split(", "):
         name, _, rest = part.partition("=")
-        url, _, weight = rest.partition(";weight=")
-        lines.append(f'{name} = {{url = "{url}", weight = {weight}}}' if weight else f'{name} = "{url}"')
+        url, *others = rest.split(";")
+        replicas = [item.removeprefix("replica=") for item in others if item.startswith("replica=")]
+        weight = next((item for item in others if item.startswith("weight=")), "weight=1")
+        table = f'{{url = "{url}", replicas = {replicas}, {weight.replace("=", " = ")}}}'
+        lines.append(f"{name} = {table}" if others else f'{name} = "{url}"')
     return "\n".join(lines)
 
 
@@ -195,7 +219,7 @@ def can_be_wrong(setting: Setting) -> bool:
 
 @pytest.mark.parametrize(("setting", "source"), [item for item in EVERY_SOURCE if can_be_wrong(item[0])], ids=label)
 def test_every_setting_names_its_source_when_it_is_wrong(sources: Sources, setting: Setting, source: str) -> None:
-    wrong = {"PATH": "", "KEY": "short", "WORD": "debgu", "NAME=URL[;weight=N]": "a=h"}.get(setting.kind.metavar, "?!")
+    wrong = {"PATH": "", "KEY": "short", "WORD": "debgu", "NAME=URL[;...]": "a=h"}.get(setting.kind.metavar, "?!")
     sources.give(source, setting, wrong)
     name = {
         "flag": f"flag {setting.flag}: ",
@@ -232,7 +256,7 @@ def test_values_of_the_file_that_are_of_no_use_anywhere(sources: Sources, settin
     sources.write(f"{setting.toml_key} = {value}")
     message = sources.error()
     assert message.startswith(f"file {sources.file}, key {setting.toml_key}: ")
-    assert re.search(r": must be (text|a number or text|a table of NAME = URL)$|is not a ", message)
+    assert re.search(r": must be (text|a number or text|text or a table|a table of NAME = URL)$|is not a ", message)
 
 
 @pytest.mark.parametrize("setting", [setting for setting in SETTINGS if setting.optional], ids=label)
@@ -279,6 +303,49 @@ def test_node_may_be_given_many_times() -> None:
     assert settings.nodes == (A, B)
 
 
+def test_the_first_node_of_a_list_in_the_file_is_as_good_as_the_others(sources: Sources) -> None:
+    sources.write("[nodes]\nc = ['redis://h:3', 'redis://h:4']\ne = ['redis://h:1']")
+    assert sources.parse().nodes == (
+        ShardAddress("c", "redis://h:3", 1.0, ("redis://h:4",)),
+        ShardAddress("e", "redis://h:1"),
+    )
+    assert sources.parse().nodes[0].node_urls == ("redis://h:3", "redis://h:4")
+    assert (D.node_urls, D.has_sentinels, A.has_sentinels) == ((), True, False)
+
+
+@pytest.mark.parametrize("spaces", ["", " ", "\n  "])
+def test_commas_between_sentinels_are_not_those_between_shards(spaces: str) -> None:
+    text = f"x=sentinel://h1,h2,h3:1/m?password=p%2Cy%3B;weight=2,{spaces}y=redis://h,{spaces}z=sentinels://h1,h2/m"
+    nodes = parse([], {"WIREPROTO_NODES": text})[0].nodes
+    assert nodes == (
+        ShardAddress("x", "sentinel://h1,h2,h3:1/m?password=p%2Cy%3B", 2.0),
+        ShardAddress("y", "redis://h"),
+        ShardAddress("z", "sentinels://h1,h2/m"),
+    )
+
+
+def test_how_many_sentinels_are_started_follows_from_the_replicas() -> None:
+    assert Settings().sentinel_count == 0
+    assert Settings(replicas=1).sentinel_count == 3
+    assert Settings(replicas=1, sentinels=0).sentinel_count == 0
+    assert Settings(replicas=1, sentinels=5).sentinel_count == 5
+    for text in ("auto", "AUTO", ""):
+        assert parse(["--sentinels", text], {"WIREPROTO_SENTINELS": "5"})[0] == Settings()
+    assert BY_NAME["sentinels"].shown_default == "auto"
+
+
+def test_numbers_of_namespaces_as_a_table_of_the_file(sources: Sources) -> None:
+    sources.write("[namespace_sync]\nshop = 1\nlogs = 0")
+    assert sources.parse().namespace_sync == (("shop", 1), ("logs", 0))
+    sources.environ["WIREPROTO_NAMESPACE_SYNC"] = ""
+    assert sources.parse().namespace_sync == ()
+
+
+def test_settings_can_be_hashed() -> None:
+    settings = Settings(nodes=(A, B, C, D), namespace_sync=(("shop", 1),))
+    assert hash(settings) == hash(replace(settings))
+
+
 def test_the_last_of_two_flags_counts() -> None:
     assert parse(["--port", "1", "--port=2"], {})[0].port == 2
 
@@ -312,7 +379,17 @@ def test_help_names_everything(
             assert f"{setting.flag} {setting.kind.metavar} " in words
             assert f"{setting.meaning} [{setting.variable}] (default: {setting.shown_default})" in words
             assert setting.group + ":" in words
-    for word in ("--check", "--config FILE", "WIREPROTO_CONFIG", "--version", "64KiB", "10ms", "redis://", "[nodes]"):
+    for word in (
+        "--check",
+        "--config FILE",
+        "WIREPROTO_CONFIG",
+        "--version",
+        "64KiB",
+        "10ms",
+        "redis://",
+        "sentinel://",
+        "[nodes]",
+    ):
         assert word in words
     assert SECRET not in text
 
@@ -415,7 +492,21 @@ def test_a_key_may_be_written_like_its_flag(sources: Sources) -> None:
         ("cert = 1", ", key cert: must be text"),
         ("node_memory = 256", ", key node_memory: must be text"),
         (f"nodes = 'a=redis://:{SECRET}@h'", ", key nodes: must be a table of NAME = URL"),
-        (f"[nodes]\na = ['redis://:{SECRET}@h']", ', key nodes: node a: must be "URL" or {url = "URL", weight = 2}'),
+        (f"[nodes]\na = ['redis://:{SECRET}@h', 1]", ', key nodes: node a: must be "URL", ["URL", "URL"] or {url = '),
+        ("[nodes]\na = []", ", key nodes: node a: must be "),
+        ("[nodes]\na = [['redis://h']]", ", key nodes: node a: must be "),
+        (f"[nodes]\na = {{url = 'redis://h', replicas = 'redis://:{SECRET}@h'}}", ", key nodes: node a: must be "),
+        (f"[nodes]\na = ['redis://h', 'redis://:{SECRET}@']", ", key nodes: node a: the URL must look like redis://"),
+        (f"[nodes]\na = 'sentinel://u:{SECRET}@h'", ", key nodes: node a: the URL must look like sentinel://"),
+        (
+            "[namespace_sync]\nshop = true",
+            ", key namespace_sync: {'shop': True} has a number that is not between 0 and 8",
+        ),
+        (
+            "[namespace_sync]\nshop = '1'",
+            ", key namespace_sync: {'shop': '1'} has a number that is not between 0 and 8",
+        ),
+        ("[namespace_sync]\n'a b' = 1", ", key namespace_sync: {'a b': 1} has a namespace that is not 1-64 letters"),
         (f"[nodes]\na = {{uri = 'redis://:{SECRET}@h'}}", ", key nodes: node a: must be "),
         ("[nodes]\na = {weight = 2}", ", key nodes: node a: must be "),
         ("[nodes]\na = {url = 'redis://h', weight = true}", ", key nodes: node a: must be "),
@@ -518,6 +609,19 @@ def test_a_mistake_in_a_worse_source_is_not_hidden_by_a_better_one(sources: Sour
         ("host", "a b", "must be a host's name or an IP address"),
         ("host", "http://h/", "must be a host's name or an IP address"),
         ("state_folder", "", "must be a path"),
+        ("sentinels", "10", "must be between 0 and 9, or auto"),
+        ("sentinels", "yes", "is not a whole number"),
+        ("reads", "slave", "must be one of master, replica"),
+        ("max_replica_lag", "0.2", "must be between 300ms and 1h"),
+        ("failover_grace", "2m", "must be between 0s and 1m"),
+        ("sync", "9", "must be between 0 and 8"),
+        ("namespace_sync", "shop", "does not look like shop=1,logs=0"),
+        ("namespace_sync", "shop=", "does not look like shop=1,logs=0"),
+        ("namespace_sync", "shop=1,", "does not look like shop=1,logs=0"),
+        ("namespace_sync", "shop=-1", "does not look like shop=1,logs=0"),
+        ("namespace_sync", "shop=9", "has a number that is not between 0 and 8"),
+        ("namespace_sync", "=1", "has a namespace that is not 1-64 letters"),
+        ("namespace_sync", "a=1,a=2", "names a namespace twice"),
     ],
 )
 def test_values_that_are_refused(name: str, text: str, reason: str) -> None:
@@ -540,6 +644,7 @@ def test_what_contradicts_what() -> None:
     assert refused(["--max-node-queue-bytes", "1MiB"]).startswith("flag --max-node-queue-bytes: must have room for")
     assert refused(["--max-value", "64MiB"]).startswith("setting max_node_queue_bytes: must have room for")
     assert parse(["--port", "0", "--plain-port", "0"], {})[0].plain_port == 0
+    assert refused(["--sentinels", "3"]).startswith("flag --sentinels: needs the setting replicas too")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "::1", "localhost", "LOCALHOST"])
@@ -560,7 +665,10 @@ def test_a_plain_port_anywhere_else_is_refused(sources: Sources, host: str) -> N
     )
 
 
-@pytest.mark.parametrize("name", ["shards", "replicas", "redis_server", "node_memory", "eviction"])
+@pytest.mark.parametrize(
+    "name",
+    ["shards", "replicas", "sentinels", "sentinel_down_after", "redis_server", "node_memory", "eviction"],
+)
 def test_nodes_to_start_contradict_nodes_that_run(sources: Sources, name: str) -> None:
     setting = BY_NAME[name]
     sources.write(toml(setting, SAMPLES[name][0][0]))
@@ -594,6 +702,12 @@ def test_nodes_to_start_contradict_nodes_that_run(sources: Sources, name: str) -
         ("cert", ""),
         ("nodes", [A]),
         ("nodes", ("a=redis://h",)),
+        ("sentinels", True),
+        ("sentinels", 3),
+        ("namespace_sync", {"shop": 1}),
+        ("namespace_sync", (("shop", True),)),
+        ("namespace_sync", ("shop",)),
+        ("namespace_sync", (("shop", 1), ("shop", 1))),
         ("nodes", (A, A)),
         ("api_key", b"x" * 16),
         ("api_key", "short"),
@@ -616,9 +730,11 @@ def test_settings_do_not_change() -> None:
 
 
 def test_secrets_are_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    settings, _ = parse([], {"WIREPROTO_API_KEY": SECRET, "WIREPROTO_NODES": f"a=redis://u:{SECRET}@h:1"})
+    settings, _ = parse(
+        [], {"WIREPROTO_API_KEY": SECRET, "WIREPROTO_NODES": f"a=redis://u:{SECRET}@h:1;replica=redis://:{SECRET}@i:1"}
+    )
     assert settings.api_key == SECRET
-    assert SECRET in settings.nodes[0].url
+    assert all(SECRET in url for url in settings.nodes[0].node_urls)
     assert SECRET not in repr(settings) + str(settings) + repr(settings.nodes)
     assert "name='a'" in repr(settings)
 
@@ -656,7 +772,7 @@ def test_the_limits_agree_with_the_defaults_of_a_session() -> None:
     ],
 )
 def test_urls_of_nodes(url: str) -> None:
-    assert NodeAddress("a", url).url == url
+    assert ShardAddress("a", url).url == url
     expected = parse_url(url)
     assert expected.get("path", "/run/redis.sock") == "/run/redis.sock"
     assert url.startswith("unix:") or expected["host"] in ("h", "10.0.0.1", "::1")
@@ -698,30 +814,46 @@ def test_urls_of_nodes(url: str) -> None:
 )
 def test_urls_that_are_refused(url: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        NodeAddress("a", url)
+        ShardAddress("a", url)
     assert str(caught.value).startswith("node a: the URL must look like redis://")
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "99999"])
-def test_ports_that_are_refused(port: str) -> None:
-    assert refused(["--node", f"a=redis://h:{port}"]) == "flag --node: node a: the port must be between 1 and 65535"
+@pytest.mark.parametrize("text", ["a=redis://h:{}", "a=redis://h;replica=redis://i:{}", "a=sentinel://h,i:{}/m"])
+def test_ports_that_are_refused(text: str, port: str) -> None:
+    assert refused(["--node", text.format(port)]) == "flag --node: node a: the port must be between 1 and 65535"
+
+
+LIKE = "the value must look like NAME=URL, with ;replica=URL for each further node"
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "the value must look like NAME=URL or NAME=URL;weight=2"),
-        ("a", "the value must look like NAME=URL or NAME=URL;weight=2"),
-        ("a=", "the value must look like NAME=URL or NAME=URL;weight=2"),
-        ("a=redis://h,", "the value must look like NAME=URL or NAME=URL;weight=2"),
-        (f"redis://:{SECRET}@h", "the value must look like NAME=URL or NAME=URL;weight=2"),
+        ("", LIKE),
+        ("a", LIKE),
+        ("a=", LIKE),
+        ("a=redis://h,", LIKE),
+        (f"redis://:{SECRET}@h", LIKE),
         (f"redis://:{SECRET}=@h", "the name of a node must be 1-64 letters, digits, '.', '_' and '-'"),
         ("=redis://h", "the name of a node must be 1-64 letters, digits, '.', '_' and '-'"),
-        ("a=redis://h;weight=", "the value must end with the URL or with ;weight=NUMBER"),
-        ("a=redis://h;wight=2", "the value must end with the URL or with ;weight=NUMBER"),
-        (f"a=redis://:{SECRET};x@h", "the value must end with the URL or with ;weight=NUMBER"),
-        (f"a=redis://:{SECRET},x@h", "the value must look like NAME=URL or NAME=URL;weight=2"),
-        ("a=redis://h;weight=-1", "the value must end with the URL or with ;weight=NUMBER"),
+        ("a=redis://h;weight=", LIKE),
+        ("a=redis://h;wight=2", LIKE),
+        (f"a=redis://:{SECRET};x@h", LIKE),
+        (f"a=redis://:{SECRET},x@h", LIKE),
+        ("a=redis://h;weight=-1", LIKE),
+        ("a=redis://h;weight=1;weight=1", LIKE),
+        ("a=redis://h;replica=", LIKE),
+        ("a=redis://h;replicas=redis://i", LIKE),
+        ("a=redis://h;replica=redis://i,j", LIKE),
+        ("a=;replica=redis://i", LIKE),
+        ("a=redis://h;", LIKE),
+        ("a=redis://h;replica=http://i", "node a: the URL must look like redis://"),
+        ("a=redis://h;replica=sentinel://i/m", "node a: the URL must look like redis://"),
+        ("a=redis://h;replica=redis://i;replica=redis://i", "node a: the same URL is given twice"),
+        ("a=sentinel://h/m;replica=redis://i", "node a: Sentinels know the replicas"),
+        (f"a=sentinel://:{SECRET},x@h/m", "node a: the URL must look like sentinel://"),
+        ("a=sentinel://h,i", "node a: the URL must look like sentinel://"),
         ("a=redis://h;weight=0", "node a: the weight must be between 0.01 and 1000"),
         ("a=redis://h;weight=1000.5", "node a: the weight must be between 0.01 and 1000"),
         ("a=redis://h,a=redis://i", "the value must not name a node twice: a"),
@@ -756,7 +888,7 @@ def test_redis_py_reads_a_url_as_it_was_meant(user: str, password: str, port: in
 def test_no_password_changes_where_a_node_is(password: str) -> None:
     """A password with characters that should have been escaped is refused, or does no harm."""
     try:
-        node = NodeAddress("a", f"redis://user:12{password}@node-1:7000/3")
+        node = ShardAddress("a", f"redis://user:12{password}@node-1:7000/3")
     except ConfigurationError:
         return
     parts = parse_url(node.url)

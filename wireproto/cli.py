@@ -44,11 +44,18 @@ def _check(settings: Settings) -> int:
     from wireproto.server.certificates import CertificateFiles, server_context
     from wireproto.server.embedded import find_program
     from wireproto.server.node_endpoint import NodeEndpoint
+    from wireproto.server.sentinel_address import SentinelAddress
 
     if settings.cert is not None and settings.key is not None:
         server_context(CertificateFiles(None, settings.cert, settings.key), settings.tls_minimum)
-    for node in settings.nodes:
-        NodeEndpoint.from_url(node.url)
+    for shard in settings.nodes:
+        urls = list(shard.node_urls)
+        if shard.has_sentinels:
+            sentinels = SentinelAddress.from_url(shard.url)
+            # Also what will be known later, as far as it is known now: the certificates of nodes.
+            urls = [ask(*sentinels.sentinels[0]) for ask in (sentinels.sentinel_url, sentinels.node_url)]
+        for url in urls:
+            NodeEndpoint.from_url(url)
     if not settings.nodes:
         find_program(settings.redis_server)
     print("the settings are fine")

@@ -184,8 +184,11 @@ def test_help_and_version(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_check_says_that_all_is_well_and_leaves_nothing(tmp_path: Path) -> None:
-    done = run(tmp_path, "--check", "--shards", "2")
+@pytest.mark.parametrize(
+    "flags", [("--shards", "2"), ("--node", "a=redis://h;replica=unix:///i,b=sentinels://h,i/m?tls=no")]
+)
+def test_check_says_that_all_is_well_and_leaves_nothing(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    done = run(tmp_path, "--check", *flags)
     assert (done.returncode, done.stdout, done.stderr) == (0, "the settings are fine\n", "")
     assert list(tmp_path.iterdir()) == []
 
@@ -209,6 +212,18 @@ def test_check_says_that_all_is_well_and_leaves_nothing(tmp_path: Path) -> None:
         (["--redis-server", "/no/such/program"], {}, "", ["redis_server: /no/such/program"]),
         (["--cert", "a.pem"], {}, "", ["flag --cert: needs the setting key too"]),
         (["--cert", "a.pem", "--key", "b.pem"], {}, "", ["a.pem: No such file"]),
+        (
+            ["--node", "a=redis://h;replica=rediss://i?ssl_ca_certs=none.pem"],
+            {},
+            "",
+            ["the certificates of a node's URL cannot be loaded"],
+        ),
+        (
+            ["--node", "a=sentinel://h,i/m?tls=yes&ssl_ca_certs=none.pem"],
+            {},
+            "",
+            ["the certificates of a node's URL cannot be loaded"],
+        ),
     ],
 )
 def test_check_names_the_source_the_key_and_the_reason(

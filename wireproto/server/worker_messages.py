@@ -26,7 +26,6 @@ from wireproto.server.router import Shard
 from wireproto.server.state_folder import State
 from wireproto.server.statistics import ServerIdentity
 from wireproto.settings import SETTINGS, Settings
-from wireproto.settings.kinds import PATH
 
 Message = dict[str, Any]
 
@@ -80,10 +79,7 @@ class Order:
     @classmethod
     def from_json(cls, value: Message) -> Order:
         """The order in a JSON object that `to_json` has made."""
-        paths = {setting.name for setting in SETTINGS if setting.kind is PATH}
-        settings: Message = {
-            name: Path(item) if name in paths and item is not None else item for name, item in value["settings"].items()
-        }
+        settings: Message = {item.name: item.kind.from_json(value["settings"][item.name]) for item in SETTINGS}
         files: Message = {name: path if path is None else Path(path) for name, path in value["files"].items()}
         return cls(
             settings=Settings(**{**settings, "nodes": ()}),

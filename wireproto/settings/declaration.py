@@ -31,12 +31,15 @@ from wireproto.settings.kinds import (
     choice,
     duration,
     integer,
+    integer_or_auto,
     is_loopback,
+    namespace_numbers,
     processes,
     size,
     whole_seconds,
 )
-from wireproto.settings.nodes import NodeAddress
+from wireproto.settings.namespace_numbers import NamespaceNumbers
+from wireproto.settings.nodes import ShardAddress
 
 PREFIX: Final = "WIREPROTO_"
 CONFIG_VARIABLE: Final = PREFIX + "CONFIG"
@@ -84,14 +87,45 @@ class Settings:
     tls_minimum: str = _setting("TLSv1.3", choice("TLSv1.3", "TLSv1.2"), _TLS, "oldest TLS version to accept")
     certs_folder: Path = _setting(Path("certs"), PATH, _TLS, "folder of the development certificates")
 
-    nodes: tuple[NodeAddress, ...] = _setting(
-        (), NODES, _NODES, "a Redis node that runs already; once per node, or with commas; without it nodes are started"
+    nodes: tuple[ShardAddress, ...] = _setting(
+        (),
+        NODES,
+        _NODES,
+        "a shard whose Redis nodes run already; once per shard, or with commas; without it nodes are started",
     )
     pool_size: int = _setting(1, integer(1, 64), _NODES, "connections to each node")
     ring_seed: int = _setting(0, integer(0, 2**32 - 1), _NODES, "seed of the ring's hash; another seed moves the keys")
+    reads: str = _setting(
+        "master", choice("master", "replica"), _NODES, "where a READ goes that has not the option replica"
+    )
+    max_replica_lag: float = _setting(
+        1.0, duration(0.3, HOUR), _NODES, "a replica that may be further behind is not read"
+    )
+    sync: int = _setting(
+        0,
+        integer(0, 8),
+        _NODES,
+        "replicas that must have a write before it is answered, unless the request says how many",
+    )
+    namespace_sync: NamespaceNumbers = _setting(
+        (), namespace_numbers(0, 8), _NODES, "the same for single namespaces, such as shop=1,logs=0"
+    )
+    sync_timeout: float = _setting(1.0, duration(0.01, 60), _NODES, "for replicas to have a write; then NOSYNC")
+    failover_grace: float = _setting(
+        0.0, duration(0, 60), _NODES, "how long requests wait for a new master before they are answered DOWN"
+    )
 
     shards: int = _setting(4, integer(1, 1024), STARTED, "Redis nodes to start")
     replicas: int = _setting(0, integer(0, 8), STARTED, "replicas to start for each shard")
+    sentinels: int | None = _setting(
+        None,
+        integer_or_auto(0, 9),
+        STARTED,
+        "Sentinels to start, which make a replica the master; auto is 3 where there are replicas",
+    )
+    sentinel_down_after: float = _setting(
+        1.0, duration(0.1, HOUR), STARTED, "how long a master must be silent for the Sentinels started here"
+    )
     redis_server: str | None = _setting(
         None, PROGRAM, STARTED, "Redis-compatible program to start; without it the bundled one"
     )
@@ -131,6 +165,13 @@ class Settings:
             setting.check(getattr(self, setting.name))
         self._check_together()
 
+    @property
+    def sentinel_count(self) -> int:
+        """How many Sentinels are to be started."""
+        if self.sentinels is None:
+            return 3 if self.replicas else 0
+        return self.sentinels
+
     def _check_together(self) -> None:
         """Refuse values that are right alone and wrong together."""
         if self.cert is None and self.key is not None:
@@ -146,6 +187,8 @@ class Settings:
             raise SettingError("plain_port", "must differ from port")
         if self.max_node_queue_bytes < self.max_value + self.max_key + self.max_frame_overhead:
             raise SettingError("max_node_queue_bytes", "must have room for one request of max_value")
+        if self.sentinels and not self.replicas:
+            raise SettingError("sentinels", "needs the setting replicas too: without them there is nothing to promote")
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +226,7 @@ class Setting:
     @property
     def shown_default(self) -> str:
         """Its default, as a person would write it."""
-        return "none" if self.default is None and not self.kind.secret else self.kind.show(self.default)
+        return self.kind.absent if self.default is None else self.kind.show(self.default)
 
     def check(self, value: Any) -> None:
         """Raise SettingError if `value` cannot be its value."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from wireproto.core.api_keys import api_key_problem
 from wireproto.core.names import NAME_RULE, is_name
-from wireproto.settings.nodes import check_nodes, read_nodes, show_nodes
+from wireproto.settings.namespace_numbers import as_numbers, numbers_check, read_numbers, show_numbers
+from wireproto.settings.nodes import check_nodes, nodes_from_table, read_nodes, show_nodes
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -23,12 +24,16 @@ DAY: Final = 24 * HOUR
 
 _SIZE_UNITS: Final = {"": 1, "b": 1, "kib": KIB, "mib": MIB, "gib": GIB}
 _DURATION_UNITS: Final[dict[str, int | Fraction]] = {"ms": Fraction(1, 1000), "": 1, "s": 1, "m": 60, "h": HOUR}
-_ONE_PER_CORE: Final = "auto"
+_AUTO: Final = "auto"
+
+
+def _unchanged(value: Any) -> Any:
+    return value
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How the values of a setting are read from text, checked and shown. `read` and `check` raise ValueError."""
+    """How the values of a setting are read from text, checked and shown. What reads and checks raises ValueError."""
 
     metavar: str
     read: Callable[[str], Any]
@@ -38,6 +43,12 @@ class Kind:
     """TOML may give it as a number too."""
     secret: bool = False
     """The value is never quoted in an error."""
+    absent: str = "none"
+    """How a value is shown that is left out."""
+    read_table: Callable[[Mapping[str, Any]], Any] | None = None
+    """TOML may give it as a table too."""
+    from_json: Callable[[Any], Any] = _unchanged
+    """The value, from what JSON has made of it; JSON has no tuples, and a path is text there."""
 
 
 def suggest(word: str, known: Iterable[str], prefix: str = "") -> str:
@@ -86,17 +97,31 @@ def processes(most: int) -> Kind:
 
     def check(value: object) -> None:
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
-            raise ValueError(f"must be between 1 and {most}, or {_ONE_PER_CORE}")
+            raise ValueError(f"must be between 1 and {most}, or {_AUTO}")
 
     return Kind("NUMBER", _read_processes, check, _show_processes, numeric=True)
 
 
+def integer_or_auto(low: int, high: int) -> Kind:
+    """A whole number, or None, which is also written `auto`: then it follows from other settings."""
+
+    def check(value: object) -> None:
+        if value is not None and (type(value) is not int or not low <= value <= high):
+            raise ValueError(f"must be between {low} and {high}, or {_AUTO}")
+
+    return Kind("NUMBER", _read_integer_or_auto, check, numeric=True, absent=_AUTO)
+
+
+def _read_integer_or_auto(text: str) -> int | None:
+    return None if text.lower() == _AUTO else _read_integer(text)
+
+
 def _read_processes(text: str) -> int:
-    return 0 if text.lower() == _ONE_PER_CORE else _read_integer(text)
+    return 0 if text.lower() == _AUTO else _read_integer(text)
 
 
 def _show_processes(value: int) -> str:
-    return str(value) if value else _ONE_PER_CORE
+    return str(value) if value else _AUTO
 
 
 def _read_integer(text: str) -> int:
@@ -201,14 +226,26 @@ def _check_api_key(value: object) -> None:
         raise ValueError(problem)
 
 
-def _show_api_key(value: object) -> str:
-    return "made at the first start"
+def namespace_numbers(low: int, high: int) -> Kind:
+    """A whole number for each of some namespaces."""
+    return Kind(
+        "NAME=NUMBER[,...]",
+        read_numbers,
+        numbers_check(low, high),
+        show_numbers,
+        read_table=lambda table: as_numbers(table.items()),
+        from_json=as_numbers,
+    )
 
 
-PATH: Final = Kind("PATH", _read_path, _check_path)
+def _path_from_json(value: str | None) -> Path | None:
+    return None if value is None else Path(value)
+
+
+PATH: Final = Kind("PATH", _read_path, _check_path, from_json=_path_from_json)
 PROGRAM: Final = _matching("PATH", r"[^\0]+", "must be a path")
 HOST: Final = _matching("HOST", r"[A-Za-z0-9._:%-]{1,255}", "must be a host's name or an IP address")
 NAME: Final = Kind("NAME", str, _check_name)
 REDIS_MEMORY: Final = _matching("SIZE", r"(?i)[1-9][0-9]{0,11}([kmg]b?)?", "must be a size such as 256mb or 2gb")
-NODES: Final = Kind("NAME=URL[;weight=N]", read_nodes, check_nodes, show_nodes, secret=True)
-API_KEY: Final = Kind("KEY", str, _check_api_key, _show_api_key, secret=True)
+NODES: Final = Kind("NAME=URL[;...]", read_nodes, check_nodes, show_nodes, secret=True, read_table=nodes_from_table)
+API_KEY: Final = Kind("KEY", str, _check_api_key, secret=True, absent="made at the first start")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -24,7 +24,6 @@ from wireproto.settings.declaration import (
     Settings,
 )
 from wireproto.settings.kinds import NODES, suggest
-from wireproto.settings.nodes import nodes_from_table
 
 OTHER_VARIABLES: Final = frozenset(PREFIX + name for name in ("URL", "CA", "TIMEOUT", "COMPILE"))
 """Variables of the client and of the build: they may be set on the same machine and mean nothing here."""
@@ -34,8 +33,13 @@ Every flag can be given as an environment variable (in brackets) or as a key of 
 with '_' for '-'. Flags go before the environment, and the environment before the file.
 
   sizes    4096, 64KiB, 8MiB          times    10ms, 5s, 10m, 1h, or seconds
-  nodes    NAME=redis://[[user]:password@]host[:port][/database] or rediss://..., with ;weight=2 for twice the keys;
-           in the file: [nodes] and lines of NAME = "URL" or NAME = {{url = "URL", weight = 2}}
+  nodes    NAME=redis://[[user]:password@]host[:port][/database] or rediss://..., with ;weight=2 for twice the keys and
+           ;replica=URL for each further node of the shard; which of them is the master is asked of them.
+           NAME=sentinel://[[user]:password@]host[:port][,host[:port]...]/master-name, or sentinels://... for TLS, asks
+           Sentinels; the nodes' own ?username=, password=, db= and tls=yes or no stand behind it.
+           In the file: [nodes] and lines of NAME = "URL", NAME = ["URL", "URL"] or
+           NAME = {{url = "URL", replicas = ["URL"], weight = 2}}
+  numbers of namespaces    shop=1,logs=0; in the file also a table
   secrets  The API key is read from {PREFIX}API_KEY only; without it the first start makes one and shows it.
            Give nodes that have passwords in {PREFIX}NODES or in the file: other users can read a command line.
 
@@ -93,11 +97,16 @@ def _read(setting: Setting, text: str, source: str) -> Any:
     """The value that `text` stands for. Empty text takes back an optional setting, unless that is a secret."""
     if not text and setting.optional and not setting.kind.secret:
         return None
+    return _checked(setting, text, source, lambda: setting.kind.read(text))
+
+
+def _checked(setting: Setting, given: object, source: str, read: Callable[[], Any]) -> Any:
+    """What `read` makes of what was given, checked."""
     try:
-        value = setting.kind.read(text)
+        value = read()
         setting.kind.check(value)
     except ValueError as error:
-        raise ConfigurationError(f"{source}: {setting.quoted(text)} {error}") from None
+        raise ConfigurationError(f"{source}: {setting.quoted(given)} {error}") from None
     except ConfigurationError as error:
         raise ConfigurationError(f"{source}: {error}") from None
     return value
@@ -139,17 +148,16 @@ def _read_toml(setting: Setting, value: object, source: str) -> Any:
     kind = setting.kind
     if setting.toml_key is None:
         raise ConfigurationError(f"{source}: a secret is read from the environment only ({setting.variable})")
+    if kind.read_table is not None and isinstance(value, dict):
+        read_table = kind.read_table
+        return _checked(setting, value, source, lambda: read_table(value))
     if kind is NODES:
-        if not isinstance(value, dict):
-            raise ConfigurationError(f"{source}: must be a table of NAME = URL")
-        try:
-            return nodes_from_table(value)
-        except ConfigurationError as error:
-            raise ConfigurationError(f"{source}: {error}") from None
+        raise ConfigurationError(f"{source}: must be a table of NAME = URL")
     # The exact type: a bool is an int in Python, and `port = true` is not port 1.
     if isinstance(value, str) or (kind.numeric and type(value) in (int, float)):
         return _read(setting, str(value), source)
-    raise ConfigurationError(f"{source}: must be {'a number or text' if kind.numeric else 'text'}")
+    forms = "a number or text" if kind.numeric else "text" if kind.read_table is None else "text or a table"
+    raise ConfigurationError(f"{source}: must be {forms}")
 
 
 # --- The environment --------------------------------------------------------------------------------------------------
