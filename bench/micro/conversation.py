@@ -11,9 +11,11 @@ from wireproto.core.limits import Limits
 from wireproto.core.metrics import Metrics
 from wireproto.core.node_health import NodeEvent
 from wireproto.core.node_pipeline import NodePipeline
+from wireproto.core.replication_policy import ReplicationPolicy
 from wireproto.core.ring import HashRing
 from wireproto.core.server_session import ServerSession
 from wireproto.core.session_context import SessionContext
+from wireproto.core.shard_lane import ShardLane
 from wireproto.core.tokens import TokenAuthority
 
 NOW = 1.0
@@ -81,8 +83,8 @@ class World:
     def new_id(self) -> str:
         return "id"
 
-    def describe_node(self, index: int) -> Mapping[str, str]:
-        return {}
+    def describe_shard(self, index: int) -> tuple[list[str], Mapping[str, str]]:
+        return [], {}
 
     def stats(self) -> bytes:
         return b"{}"
@@ -108,8 +110,9 @@ class Conversation:
             pipeline.change(NodeEvent.GREETED)
         record = ApiKeyRecord("key-id", hash_api_key(API_KEY), "client", "default", 0)
         authority = TokenAuthority([record], b"s" * 32, "signing", 900)
-        context = SessionContext(Limits(), self._ring, authority, Metrics(), World())
-        self.session = ServerSession(context, self.pipelines, lambda: None, "peer")
+        context = SessionContext(Limits(), self._ring, authority, Metrics(), World(), ReplicationPolicy())
+        lanes = [ShardLane(pipeline) for pipeline in self.pipelines]
+        self.session = ServerSession(context, lanes, lambda: None, "peer")
         self.session.receive(b"AUTH %d:%b\n" % (len(API_KEY), API_KEY), NOW)
         assert self.session.data_to_send().startswith(b"OK ")
         opening = self.exchange([read(0)])

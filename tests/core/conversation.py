@@ -12,9 +12,11 @@ from wireproto.core.limits import Limits
 from wireproto.core.metrics import Metrics
 from wireproto.core.node_health import NodeEvent
 from wireproto.core.node_pipeline import NodePipeline
+from wireproto.core.replication_policy import ReplicationPolicy
 from wireproto.core.ring import HashRing
 from wireproto.core.server_session import ServerSession, SessionState
 from wireproto.core.session_context import SessionContext
+from wireproto.core.shard_lane import ShardLane
 from wireproto.core.tokens import TokenAuthority
 
 API_KEY = b"a-key-of-the-tests"
@@ -38,8 +40,8 @@ class World:
         self.ids += 1
         return f"id-{self.ids}"
 
-    def describe_node(self, index: int) -> Mapping[str, str]:
-        return {"role": "master", "state": "up"}
+    def describe_shard(self, index: int) -> tuple[list[str], Mapping[str, str]]:
+        return ["master up 127.0.0.1:1"], {"role": "master", "state": "up"}
 
     def stats(self) -> bytes:
         return json.dumps({"version": "test"}).encode()
@@ -105,7 +107,14 @@ class DictionaryNode:
 class Conversation:
     """One session and its nodes. `say` sends bytes and gives what comes back."""
 
-    def __init__(self, *, limits: Limits | None = None, log_in: bool = True, nodes_answer: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        limits: Limits | None = None,
+        policy: ReplicationPolicy | None = None,
+        log_in: bool = True,
+        nodes_answer: bool = True,
+    ) -> None:
         self.world = World()
         self.now = 10.0
         self.nodes = [DictionaryNode() for _ in NODE_NAMES]
@@ -124,11 +133,14 @@ class Conversation:
             ApiKeyRecord("k2", hash_api_key(OTHER_KEY), "other", "ns", 0),
         ]
         self.authority = TokenAuthority(records, b"s" * 32, "signing", 900)
-        context = SessionContext(limits or Limits(), self.ring, self.authority, self.metrics, self.world)
+        context = SessionContext(
+            limits or Limits(), self.ring, self.authority, self.metrics, self.world, policy or ReplicationPolicy()
+        )
         self.outputs = 0
         self.bug: Exception | None = None
         """Raised once, in the middle of what the session does with a node's reply."""
-        self.session = ServerSession(context, self.pipelines, self._on_output, "peer")
+        self.lanes = [ShardLane(pipeline) for pipeline in self.pipelines]
+        self.session = ServerSession(context, self.lanes, self._on_output, "peer")
         if log_in:
             token, _ = self.authority.login(API_KEY, self.world.now, "t0")
             assert self.say(b"AUTH %d:%b\n" % (len(token), token.encode())) == b"OK ttl=900\n"

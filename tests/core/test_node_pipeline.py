@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wireproto.core.bundle import Batch, Bundle
 from wireproto.core.node_health import NodeEvent, NodeState
-from wireproto.core.node_pipeline import Batch, Bundle, NodePipeline, NodeProtocolError
+from wireproto.core.node_pipeline import NodePipeline, NodeProtocolError
 
 
 class Owner:

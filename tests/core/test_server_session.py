@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.core.conversation import API_KEY, NODE_NAMES, OTHER_KEY, Conversation, key_of
+from wireproto.core.bundle import Bundle
 from wireproto.core.limits import Limits
-from wireproto.core.node_pipeline import Bundle
 from wireproto.core.server_session import SessionState
 from wireproto.core.tokens import LEEWAY
 
@@ -565,7 +565,7 @@ def test_where_names_the_node() -> None:
     for key in (b"a", b"{a}b", b"another"):
         name = NODE_NAMES[talk.owner(key)].encode()
         heard = talk.say(b"WHERE %d:%b\n" % (len(key), key))
-        assert heard.startswith(b"OK 7:%b role=master state=up place=" % name)
+        assert heard.startswith(b"OK 7:%b 21:master up 127.0.0.1:1 role=master state=up place=" % name)
 
 
 def test_trace_tells_the_way() -> None:
@@ -575,10 +575,10 @@ def test_trace_tells_the_way() -> None:
     pipeline = talk.pipelines[3]
     pipeline.data_to_send(1.0005)
     pipeline.receive(b"$1\r\nv\r\n$1\r\nw\r\n", 1.002)
-    assert talk.session.data_to_send() == b"OK 1:v node=shard-4 queue_us=500 node_us=1500\nOK 1:w\n"
+    assert talk.session.data_to_send() == b"OK 1:v node=shard-4 role=unknown queue_us=500 node_us=1500\nOK 1:w\n"
     talk.pipelines[3].lost()
     talk.session.receive(b"READ %d:%b trace\n" % (len(key), key), 1.0)
-    assert talk.session.data_to_send() == b"ERR DOWN node=shard-4 :node shard-4 cannot be reached\n"
+    assert talk.session.data_to_send() == b"ERR DOWN node=shard-4 role=unknown :node shard-4 cannot be reached\n"
 
 
 def test_a_deadline_that_passes_before_the_request_is_sent() -> None:

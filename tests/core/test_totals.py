@@ -10,13 +10,14 @@ from wireproto.core.totals import total, what_remains
 Json = dict[str, object]
 
 
-def record(metrics: Metrics, *nodes: Json) -> Json:
-    return {"counters": metrics.as_json(), "nodes": list(nodes)}
+def record(metrics: Metrics, *nodes: Json, failovers: int = 0) -> Json:
+    shards = [{"shard": "a", "failovers": failovers, "problem": ""}]
+    return {"counters": metrics.as_json(), "nodes": list(nodes), "shards": shards}
 
 
 def node(state: str = "up", **more: object) -> Json:
     numbers = {"connections": 1, "connects": 2, "waiting": 3, "in_flight": 4, "round_trip_us": 500}
-    return {"shard": "a", "role": "master", "state": state, **numbers, "pid": 77, **more}
+    return {"shard": "a", "role": "master", "address": "h:1", "state": state, **numbers, "pid": 77, **more}
 
 
 def test_counters_of_every_kind_are_added() -> None:
@@ -53,6 +54,8 @@ def test_a_node_as_several_workers_see_it() -> None:
         (("up", "down"), "down"),
         (("up", "probing"), "probing"),
         (("probing", "down"), "down"),
+        (("suspect", "up"), "suspect"),
+        (("probing", "suspect"), "probing"),
     ],
 )
 def test_a_node_is_as_well_as_the_worker_says_that_sees_it_worst(states: tuple[str, str], seen: str) -> None:
@@ -71,6 +74,13 @@ def test_what_a_worker_that_has_ended_leaves() -> None:
     assert gone["counters"] == Metrics(accepted=3, open=2, handshaking=1, hits=5).as_json()
 
 
-def test_records_of_different_rings_are_no_sum() -> None:
-    with pytest.raises(ValueError, match="shorter"):
-        total([record(Metrics(), node()), record(Metrics())])
+def test_nodes_are_told_apart_by_their_addresses_and_those_that_are_gone_are_not_told() -> None:
+    first, second, gone = node(), node(address="h:2", role="replica"), node(address="h:3", role="replica")
+    left = what_remains(record(Metrics(), first, gone))
+    nodes = total([record(Metrics(), second, first), record(Metrics(), first, second), left])["nodes"]
+    assert [(found["address"], found["connects"]) for found in nodes] == [("h:2", 4), ("h:1", 6)]
+
+
+def test_a_shard_is_as_the_worker_knows_it_that_knows_most() -> None:
+    records = [record(Metrics(), node(), failovers=count) for count in (1, 3, 2)]
+    assert total(records)["shards"] == [{"shard": "a", "failovers": 3, "problem": ""}]

@@ -15,6 +15,7 @@ import hiredis
 from wireproto.server.embedded import find_program
 
 ROLE = b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"
+INFO = b"$33\r\nrole:master\r\nmaster_replid:aaaa\r\n\r\n"
 Answer = bytes | Iterable[bytes] | None
 """What to send back: at once, piece by piece, or nothing."""
 
@@ -71,7 +72,7 @@ class FakeNode:
     def __init__(self) -> None:
         self.behaviour: Callable[[list[bytes]], Answer] = self.miss
         self.greetings: dict[bytes, Answer | Callable[[], Answer]] = {}
-        """Other answers to PING and ROLE."""
+        """Other answers to PING, ROLE and INFO."""
         self.connections = 0
         self.commands: list[list[bytes]] = []
         self._listening = socket.create_server(("127.0.0.1", 0))
@@ -134,7 +135,7 @@ class FakeNode:
             connection.close()
 
     def _answer(self, connection: socket.socket, command: list[bytes]) -> None:
-        greeting = {b"PING": b"+PONG\r\n", b"ROLE": ROLE, **self.greetings}
+        greeting = {b"PING": b"+PONG\r\n", b"ROLE": ROLE, b"INFO": INFO, **self.greetings}
         if command[0] in greeting:
             found = greeting[command[0]]
             answer = found() if callable(found) else found

@@ -350,7 +350,7 @@ READ_ANSWERS: dict[str, tuple[Callable[[], Answer], str, str]] = {
     "out of memory": (lambda: b"-OOM command not allowed\r\n", "BUSY", KEPT),
     "busy": (lambda: b"-BUSY script\r\n", "BUSY", KEPT),
     "loading": (lambda: b"-LOADING Redis is loading\r\n", "DOWN", KEPT),
-    "a replica": (lambda: b"-READONLY You can't write\r\n", "DOWN", KEPT),
+    "a replica": (lambda: b"-READONLY You can't write\r\n", "DOWN", DROPPED),
     "cannot save": (lambda: b"-MISCONF Redis is configured\r\n", "DOWN", KEPT),
     "wants a password": (lambda: b"-NOAUTH Authentication required.\r\n", "DOWN", KEPT),
     "not permitted": (lambda: b"-NOPERM no\r\n", "DOWN", KEPT),
@@ -395,7 +395,6 @@ def test_what_a_node_may_answer_to_a_read(company: Company, name: str) -> None:
 
 OTHER_ANSWERS = {
     "WRITE: out of memory": (b"WRITE %d:%b 1:v\n", b"-OOM command not allowed\r\n", "BUSY"),
-    "WRITE: a replica": (b"WRITE %d:%b 1:v\n", b"-READONLY no\r\n", "DOWN"),
     "WRITE: cannot save": (b"WRITE %d:%b 1:v\n", b"-MISCONF no\r\n", "DOWN"),
     "WRITE: a value": (b"WRITE %d:%b 1:v\n", b"$1\r\nv\r\n", "INTERNAL"),
     "WRITE: queued": (b"WRITE %d:%b 1:v\n", b"+QUEUED\r\n", "INTERNAL"),
@@ -418,6 +417,22 @@ def test_what_a_node_may_answer_to_other_requests(company: Company) -> None:
             company.fake.behaviour = lambda _, answer=answer: answer  # type: ignore[misc]
             assert code(client.ask(request % (len(key), key))) == expected, name
     assert company.fake.connections == connections
+
+
+def test_a_node_that_refuses_writes_as_a_replica_is_asked_again_who_it_is(company: Company) -> None:
+    key, connections = company.bad[0], company.fake.connections
+    company.fake.behaviour = lambda _: b"-READONLY You can't write against a read only replica.\r\n"
+    company.fake.greetings = {b"ROLE": b"*5\r\n$5\r\nslave\r\n$9\r\n127.0.0.1\r\n:1\r\n$9\r\nconnected\r\n:5\r\n"}
+    with company.server.plain() as client:
+        assert client.ask(b"WRITE %d:%b 1:v\n" % (len(key), key)) == b"ERR DOWN :the node is not a master"
+        told = client.ask(read(key))
+        assert told in (b"ERR DOWN :node bad is not a master any more", b"ERR DOWN :node bad cannot be reached")
+        wait_until(lambda: "node bad cannot be used: it is a replica, not a master" in company.server.log(), timeout=3)
+        assert code(client.ask(read(key))) == "DOWN"
+        company.fake.behave()
+        wait_until(lambda: client.ask(read(key)) == b"MISS", timeout=3)
+    assert company.fake.connections > connections
+    assert "node bad refuses writes: it is not a master any more" in company.server.log()
 
 
 @pytest.mark.parametrize("unasked", [b"+OK\r\n", b"$1\r\nv\r\n", b">2\r\n+message\r\n+hello\r\n", b"hello\r\n"])
@@ -524,7 +539,7 @@ def test_a_role_that_is_none_is_unknown(company: Company, role: bytes) -> None:
     wait_until(lambda: company.server.node("bad")["connects"] != connects, timeout=3)
     key = company.bad[0]
     with company.server.plain() as client:
-        assert client.ask(b"WHERE %d:%b\n" % (len(key), key)).startswith(b"OK 3:bad role=unknown state=up place=")
+        assert b" role=unknown state=up " in client.ask(b"WHERE %d:%b\n" % (len(key), key))
 
 
 def test_a_greeting_with_too_many_answers_is_no_greeting(company: Company) -> None:

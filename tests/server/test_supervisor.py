@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from wireproto.core.api_keys import ApiKeyRecord, hash_api_key
+from wireproto.core.topology import NodeView, ShardView
 from wireproto.errors import ConfigurationError
 from wireproto.server import supervisor as supervisor_module
 from wireproto.server import worker_process
@@ -32,7 +33,11 @@ from wireproto.settings import Settings, ShardAddress
 
 API_KEY = "a-key-that-somebody-chose-0123456789abcdef"
 STATE = State((ApiKeyRecord("id-1", hash_api_key(API_KEY.encode()), "client", "space", 1),), b"s" * 32, "key-1")
-SHARDS = [Shard("a", 2.5, "redis://:secret@h:1/0"), Shard("b", 1.0, "unix:///s", pid=77)]
+SHARDS = [Shard("a", 2.5), Shard("b", 1.0)]
+VIEWS = [
+    ShardView("a", NodeView("h:1", "redis://:secret@h:1/0"), (NodeView("h:2", "redis://h:2", None, 3, 1.5),), 2, "why"),
+    ShardView("b", NodeView("/s", "unix:///s", pid=77)),
+]
 FILES = CertificateFiles(None, Path("cert.pem"), Path("key.pem"))
 
 PRETENDING = """
@@ -112,6 +117,7 @@ def test_an_order_arrives_as_it_was_sent(settings: Settings) -> None:
     order = Order(
         settings=settings,
         shards=tuple(SHARDS),
+        views=tuple(VIEWS),
         files=CertificateFiles(Path("ca"), Path("c"), Path("k")),
         descriptors=Descriptors(3, None, 5, 2, 1000),
         server=ServerIdentity(1, 2.5),
@@ -123,7 +129,7 @@ def test_an_order_arrives_as_it_was_sent(settings: Settings) -> None:
 
 def test_an_order_has_no_secret_that_a_worker_does_not_need() -> None:
     settings = Settings(api_key=API_KEY, nodes=(ShardAddress("a", "redis://:secret@h:1"),))
-    order = Order(settings, (), FILES, Descriptors(3, None, 5, 2, 1000), ServerIdentity(1, 2.5), 0)
+    order = Order(settings, (), (), FILES, Descriptors(3, None, 5, 2, 1000), ServerIdentity(1, 2.5), 0)
     assert API_KEY not in str(order.to_json())
     assert "secret" not in str(order.to_json())
 
@@ -140,7 +146,7 @@ def test_keys_arrive_as_they_were_sent() -> None:
 async def test_the_start_is_whole(pretend: Callable[[str], None]) -> None:
     pretend(always("pass"))
     async with supervising(3) as supervisor:
-        assert await supervisor.connect(SHARDS) == ["node-0", "node-1", "node-2"]
+        assert await supervisor.connect(SHARDS, VIEWS) == ["node-0", "node-1", "node-2"]
         await supervisor.begin(STATE)
         pids = supervisor.pids
         assert len(set(pids)) == 3
@@ -159,14 +165,14 @@ async def test_a_start_that_fails_says_why(pretend: Callable[[str], None], scrip
     pretend(script)
     async with supervising(2) as supervisor:
         with pytest.raises(ConfigurationError) as caught:
-            await supervisor.connect(SHARDS)
+            await supervisor.connect(SHARDS, VIEWS)
     assert str(caught.value) == told
 
 
 async def test_a_start_that_fails_late_says_why_too(pretend: Callable[[str], None]) -> None:
     pretend(PRETENDING.replace('"keys" in message', '"keys" in message and sys.exit(4)').replace("THEN", "pass"))
     async with supervising(2) as supervisor:
-        await supervisor.connect(SHARDS)
+        await supervisor.connect(SHARDS, VIEWS)
         with pytest.raises(ConfigurationError, match="worker 1 ended with code 4 before it was ready"):
             await supervisor.begin(STATE)
 
@@ -184,7 +190,7 @@ async def test_processes_that_the_system_refuses(monkeypatch: pytest.MonkeyPatch
 @asynccontextmanager
 async def serving(supervisor: Supervisor) -> AsyncIterator[None]:
     """Run it until the end of the context, then drain."""
-    await supervisor.connect(SHARDS)
+    await supervisor.connect(SHARDS, VIEWS)
     await supervisor.begin(STATE)
     shutdown = asyncio.Event()
     running = asyncio.create_task(supervisor.run(shutdown))

@@ -16,11 +16,16 @@ Nothing here touches a socket, a clock or dice; time, random bytes and transport
     api_keys          API keys: made, hashed, known again
     tokens            bearer tokens: issued, verified
     dispatch          from requests to bundles, one per node
+    bundle            what travels together, and who has to do with it
+    shard_lane        a client's way to a shard: the master, and which replica may be read
+    replication_policy  what the operator has decided about replicas
     ring              which node owns a key
     commands          verb <-> Redis command, reply <-> line
     stored_values     how a value looks on a node
     node_health       the states of a node's connection
     node_pipeline     one node's conversation: submit, send, match replies
+    confirmations     whether replicas have what a master has executed
+    topology          which node is a shard's master, and how far its replicas are
     answers           what a client is owed, in its order
     metrics           what is counted
     build             whether this path is compiled

@@ -10,10 +10,20 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from wireproto.core.commands import MISS, OK, READ, VERB_NAMES, WRITE, error_line, render
+from wireproto.core.bundle import EMPTY_REPLY, PLACES_OF_A_REPLY, Batch, Bundle
+from wireproto.core.commands import (
+    MISS,
+    OK,
+    READ,
+    VERB_NAMES,
+    WRITE,
+    error_line,
+    is_refused_by_replica,
+    render,
+    was_executed,
+)
 from wireproto.core.limits import Limits
 from wireproto.core.metrics import Metrics
-from wireproto.core.node_pipeline import EMPTY_REPLY, PLACES_OF_A_REPLY, Batch, Bundle
 from wireproto.core.stored_values import MARKER
 
 BUSY_RETRY_MS: Final = 50
@@ -140,7 +150,7 @@ class Answers:
             self._fading = FADING
         if expected != self._expected_size:
             self._expect(expected)
-        if bundle.traced or self.unsent > self._let_go_at:
+        if bundle.traced or bundle.synced or self.unsent > self._let_go_at:
             self._deliver_each(bundle, first, replies, now)
             return
         answers, ready = bundle.batch.replies, self._ready
@@ -167,7 +177,7 @@ class Answers:
                 stored += 1
                 line = OK
             else:
-                line = self._render(kind, reply)
+                line = self._render(kind, reply, bundle)
             if isinstance(slot, int):
                 answers[slot] = line
                 answers[slot + 2] = b""
@@ -192,18 +202,43 @@ class Answers:
         self.window = min(self._limits.max_in_flight, max(SMALLEST_WINDOW, by_size))
 
     def _deliver_each(self, bundle: Bundle, first: int, replies: list[object], now: float) -> None:
-        """The same with traces, or for a client that has too much unread: a value is let go, to be asked for again."""
-        traced = bundle.traced or ()
+        """The same where something is to be done about single replies.
+
+        Some tell their way; some are answered only when replicas have what was written; and for a client that has too
+        much unread a value is let go, to be asked for again.
+        """
+        traced, synced = bundle.traced or (), bundle.synced or {}
         untagged = 0
+        to_confirm: list[tuple[int, bytes]] = []
         for index, reply in enumerate(replies, first):
             kind = bundle.kinds[index]
             if VERB_NAMES[kind] == "READ" and self.unsent > self._let_go_at:
                 self._outcomes["READ", "BUSY"] += 1
                 line = error_line("BUSY", "too many replies are unread", BUSY_RETRY_MS)
+            elif index in synced and was_executed(kind, reply):
+                to_confirm.append((index, render(kind, reply)[1]))
+                continue
             else:
-                line = self._render(kind, reply)
+                line = self._render(kind, reply, bundle)
             untagged += self._put(bundle, index, with_trace(line, bundle, now) if index in traced else line)
-        self._settle(bundle, len(replies), untagged)
+        self._settle(bundle, len(replies) - len(to_confirm), untagged)
+        for index, line in to_confirm:
+            assert bundle.confirmations is not None
+            bundle.confirmations.ask(self, bundle, index, line, synced[index], now)
+
+    def confirm(self, bundle: Bundle, index: int, line: bytes, problem: str, now: float) -> None:
+        """Answer a request that replicas were to have: with `line`, or with NOSYNC if there is a problem."""
+        if self.abandoned:
+            return
+        outcome = line[:-1].decode("ascii")
+        if problem:
+            outcome, line = "NOSYNC", error_line("NOSYNC", problem)
+        self._outcomes[VERB_NAMES[bundle.kinds[index]], outcome] += 1
+        traced = bundle.traced or ()
+        self.unsent += len(line)
+        bundle.batch.missing -= self._put(bundle, index, with_trace(line, bundle, now) if index in traced else line)
+        self.in_flight -= 1
+        self._on_output()
 
     def fail(self, bundle: Bundle, code: str, text: str, retry_ms: int | None = None) -> None:
         """Answer what is left of a bundle with an error."""
@@ -244,9 +279,11 @@ class Answers:
         self._ready.append(slot + line)
         return 0
 
-    def _render(self, kind: int, reply: object) -> bytes:
+    def _render(self, kind: int, reply: object, bundle: Bundle) -> bytes:
         outcome, line = render(kind, reply)
         self._outcomes[VERB_NAMES[kind], outcome] += 1
+        if outcome == "DOWN" and bundle.pipeline is not None and is_refused_by_replica(reply):
+            bundle.pipeline.no_master()
         if outcome == "INTERNAL":
             problem = self._report_bug(line[:-1].decode("ascii"))
             line = b"%b, logged as %b\n" % (line[:-1], problem.encode("ascii"))
@@ -294,7 +331,9 @@ class Answers:
 
 def with_trace(line: bytes, bundle: Bundle, answered_at: float | None) -> bytes:
     """A reply line that also tells its way: the node, the time until it was sent, and the node's own time."""
-    options = b" node=%b" % bundle.node.encode("ascii")
+    pipeline = bundle.pipeline
+    assert pipeline is not None
+    options = b" node=%b role=%b" % (pipeline.name.encode("ascii"), pipeline.role.encode("ascii"))
     if bundle.sent_at:
         options += b" queue_us=%d" % max(0, round((bundle.sent_at - bundle.received_at) * 1e6))
         if answered_at is not None:

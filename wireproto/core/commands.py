@@ -106,13 +106,13 @@ class NamespaceCommands:
         key = self.prefix + arguments[0]
         if verb is Verb.READ:
             if "ttl" in options:
-                return READ_TTL, _encode(b"EVAL", _READ_TTL_SCRIPT, b"1", key)
-            return READ, _encode(b"GET", key)
+                return READ_TTL, encode_command(b"EVAL", _READ_TTL_SCRIPT, b"1", key)
+            return READ, encode_command(b"GET", key)
         if verb is Verb.WRITE:
-            return WRITE, _encode(b"SET", key, to_stored(arguments[1]), *_write_options(options))
+            return WRITE, encode_command(b"SET", key, to_stored(arguments[1]), *_write_options(options))
         if verb is Verb.TOUCH:
-            return TOUCH, _encode(b"PEXPIRE", key, b"%d" % _milliseconds(options))
-        return DELETE, _encode(b"UNLINK", key)
+            return TOUCH, encode_command(b"PEXPIRE", key, b"%d" % _milliseconds(options))
+        return DELETE, encode_command(b"UNLINK", key)
 
 
 @lru_cache(maxsize=256)
@@ -133,7 +133,7 @@ def _write_options(options: Mapping[str, int]) -> list[bytes]:
     return words
 
 
-def _encode(*words: bytes) -> bytes:
+def encode_command(*words: bytes) -> bytes:
     """A RESP command (https://redis.io/docs/latest/develop/reference/protocol-spec), its CRLF as said above."""
     parts = [b"\r\n*%d" % len(words)]
     for word in words:
@@ -160,6 +160,19 @@ _NOT_EXECUTED: Final[Mapping[str, tuple[str, str]]] = {
 """What Redis says when it refuses a command without executing it, as our codes."""
 
 RETRY_AFTER_REFUSAL_MS: Final = 100
+
+
+def was_executed(kind: int, reply: object) -> bool:
+    """Whether a WRITE or DELETE has done its part on the node: not if it was refused, or a condition did not hold.
+
+    To delete what is not there counts: the DELETE before may be what replicas do not have yet.
+    """
+    return reply == b"OK" if kind == WRITE else kind == DELETE and (reply == 1 or reply == 0)
+
+
+def is_refused_by_replica(reply: object) -> bool:
+    """Whether a node refused a write because it is not a master."""
+    return isinstance(reply, hiredis.ReplyError) and str(reply).startswith("READONLY")
 
 
 def render(kind: int, reply: object) -> tuple[str, bytes]:

@@ -5,12 +5,13 @@ requests ──> ring: who owns the key ──> commands: as Redis says it ─�
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from mmh3 import mmh3_32_uintdigest
 
 from wireproto.core.answers import Answers
+from wireproto.core.bundle import EMPTY_REPLY, PLACES_OF_A_REPLY, Bundle
 from wireproto.core.commands import (
     BULK_HEADS,
     EX_HEAD,
@@ -18,13 +19,16 @@ from wireproto.core.commands import (
     PX_HEAD,
     READ,
     WRITE,
+    PlainVerb,
     bulk_head,
     namespace_commands,
 )
 from wireproto.core.limits import Limits
-from wireproto.core.node_pipeline import EMPTY_REPLY, PLACES_OF_A_REPLY, Bundle, NodePipeline
+from wireproto.core.node_pipeline import NodePipeline
+from wireproto.core.replication_policy import ReplicationPolicy
 from wireproto.core.request_wire import Frame, is_tag
 from wireproto.core.ring import BRACE, SHIFT, HashRing
+from wireproto.core.shard_lane import RecentWrites, ShardLane
 from wireproto.core.stored_values import MARKER
 from wireproto.core.verbs import Verb
 from wireproto.core.wire import MAX_TAG
@@ -42,23 +46,68 @@ _NO_LENGTH: Final = 1 << 40
 """Above every limit."""
 _LONGEST_EXPIRY: Final = 9
 """Digits of a time to live that is taken here; the full parser knows the true limit."""
+_READ_WORD: Final = b"READ "
+_NO_WORD: Final = b""
+_WRITING: Final = frozenset({Verb.WRITE, Verb.DELETE, Verb.TOUCH})
+_SYNCED: Final = frozenset({Verb.WRITE, Verb.DELETE})
 
 
 class Dispatch:
-    """The bundles of one client. `pipelines` are the nodes in the order of the ring's names."""
+    """The bundles of one client. `lanes` are the ways to the shards in the order of the ring's names."""
 
-    __slots__ = ("_answers", "_bundles", "_limits", "_owners", "_pipelines", "_ring", "commands")
+    __slots__ = (
+        "_answers",
+        "_bundles",
+        "_commands",
+        "_lanes",
+        "_limits",
+        "_owners",
+        "_pipelines",
+        "_plain",
+        "_plain_read",
+        "_policy",
+        "_recent_writes",
+        "_replica_bundles",
+        "_ring",
+        "_sync",
+        "_written_at",
+    )
 
-    def __init__(self, ring: HashRing, pipelines: list[NodePipeline], limits: Limits, answers: Answers) -> None:
-        self.commands = namespace_commands("-")
-        """The commands of the client's namespace; set at AUTH."""
+    def __init__(
+        self, ring: HashRing, lanes: list[ShardLane], limits: Limits, policy: ReplicationPolicy, answers: Answers
+    ) -> None:
         self._ring = ring
-        self._pipelines = pipelines
+        self._lanes = lanes
+        self._pipelines = [lane.master for lane in lanes]
         self._limits = limits
+        self._policy = policy
         self._answers = answers
-        self._bundles: list[Bundle | None] = [None] * len(pipelines)
+        self._bundles: list[Bundle | None] = [None] * len(lanes)
         self._owners: list[int] = []
         """Where in `_bundles` there is one."""
+        self._replica_bundles: dict[NodePipeline, Bundle] = {}
+        self._written_at = 0.0
+        """When this client last wrote to a shard that has replicas."""
+        self._recent_writes: RecentWrites | None = None
+        """The same for single keys, once this client reads from replicas."""
+        self._commands = namespace_commands("-")
+        self._sync = 0
+        self._plain: dict[bytes, PlainVerb] = {}
+        self._plain_read: bytes = _NO_WORD
+
+    def use_namespace(self, namespace: str) -> None:
+        """Make requests for the keys of this namespace from now on."""
+        self._commands = namespace_commands(namespace)
+        self._sync = self._policy.sync_of(namespace)
+        self._choose_plain_verbs()
+
+    def _choose_plain_verbs(self) -> None:
+        """Leave to the hot loop what needs nothing but to be sent to the master."""
+        commands = self._commands
+        writes = not self._sync and self._recent_writes is None
+        reads = not self._policy.reads_replicas
+        self._plain = {word: verb for word, verb in commands.plain.items() if (reads if verb.kind == READ else writes)}
+        self._plain_read = _READ_WORD if reads else _NO_WORD
 
     def take_plain(self, data: bytes, position: int, room: int, now: float) -> int:
         """The hot loop: at most `room` plain requests from `position` on, into bundles. The position behind them.
@@ -67,7 +116,8 @@ class Dispatch:
         Whatever else is met, or is not whole yet, is left where it is: the full parser reads and judges it. It takes
         ten times as long, so this loop is one function, a cursor that looks at each byte of a head once.
         """
-        commands, answers, bundles = self.commands, self._answers, self._bundles
+        commands, answers, bundles = self._commands, self._answers, self._bundles
+        plain_read, plain = self._plain_read, self._plain
         read_heads, bulk_heads = commands.read_heads, BULK_HEADS
         digest: Callable[[bytes, int], int] = mmh3_32_uintdigest
         ring, seed, table = self._ring, self._ring.seed, self._ring.narrow_table
@@ -101,11 +151,11 @@ class Dispatch:
                         break
                     tag = data[begin:cursor]
                 # -- the verb
-                if data[cursor : cursor + 5] == b"READ ":
+                if data[cursor : cursor + 5] == plain_read:
                     kind, heads = READ, read_heads
                     cursor += 5
                 else:
-                    verb = commands.plain.get(data[cursor : cursor + 4])
+                    verb = plain.get(data[cursor : cursor + 4])
                     if verb is None or data[cursor : cursor + len(verb.word)] != verb.word:
                         break
                     kind, heads = verb.kind, verb.heads
@@ -225,16 +275,16 @@ class Dispatch:
 
     def add(self, frame: Frame, verb: Verb, now: float) -> None:
         """Any request that goes to a node."""
-        kind, command = self.commands.command(verb, frame.arguments, frame.options)
+        options = frame.options
+        kind, command = self._commands.command(verb, frame.arguments, options)
         owner = self._ring.index(frame.arguments[0])
-        deadline = frame.options.get("deadline")
+        replica = self._replica_for(verb, owner, frame, now)
+        deadline = options.get("deadline")
         if deadline:
             # A deadline is a bundle's, so this request travels alone, behind what came before it.
-            self._submit_one(owner)
-        bundle = self._bundle(owner, now)
-        if "trace" in frame.options:
-            bundle.traced = bundle.traced or set()
-            bundle.traced.add(len(bundle.kinds))
+            self._submit_one(owner, replica)
+        bundle = self._bundle(owner, now) if replica is None else self._replica_bundle(replica, now)
+        self._mark(bundle, verb, owner, options)
         cost = sum(map(len, frame.arguments[1:]))
         bundle.commands.append(command)
         bundle.kinds.append(kind)
@@ -245,15 +295,73 @@ class Dispatch:
         self._answers.note_written(cost)
         if deadline:
             bundle.deadline = now + deadline / 1000
-            self._submit_one(owner)
+            self._submit_one(owner, replica)
 
-    def submit(self) -> None:
+    def _mark(self, bundle: Bundle, verb: Verb, owner: int, options: Mapping[str, int]) -> None:
+        """Note in a bundle what is to be done about the reply to the request that joins it next."""
+        index = len(bundle.kinds)
+        if "trace" in options:
+            bundle.traced = bundle.traced or set()
+            bundle.traced.add(index)
+        needed = options.get("sync", self._sync) if verb in _SYNCED else 0
+        if needed:
+            bundle.synced = bundle.synced or {}
+            bundle.synced[index] = needed
+            bundle.confirmations = self._lanes[owner].confirmations
+
+    # -- replicas
+
+    def _replica_for(self, verb: Verb, owner: int, frame: Frame, now: float) -> NodePipeline | None:
+        """The replica to ask, None for the master."""
+        policy, key = self._policy, frame.arguments[0]
+        if verb in _WRITING:
+            if self._recent_writes is not None:
+                self._recent_writes.note(self._commands.prefix + key, now)
+            elif self._lanes[owner].replicas:
+                self._written_at = now
+            return None
+        if not (policy.reads_replicas or "replica" in frame.options):
+            return None
+        if self._recent_writes is None:
+            # What this read wrote before in the present turn is still in the bundles, so that counts as now.
+            self._recent_writes = RecentWrites(now if self._owners else self._written_at)
+            self._choose_plain_verbs()
+        name = self._commands.prefix + key
+        since = max(now - policy.max_lag, self._recent_writes.last(name) + policy.longest_answer)
+        return self._lanes[owner].replica_for(name, since)
+
+    def _replica_bundle(self, replica: NodePipeline, now: float) -> Bundle:
+        """The bundle of this read for a replica."""
+        bundle = self._replica_bundles.get(replica)
+        if bundle is None:
+            bundle = self._replica_bundles[replica] = Bundle(self._answers, self._answers.batch, now)
+        return bundle
+
+    # -- to the nodes
+
+    def submit(self, now: float) -> None:
         """Hand the bundles of this read to their nodes."""
         owners, self._owners = self._owners, []
         for owner in owners:
-            self._submit_one(owner)
+            if self._recent_writes is None and self._lanes[owner].replicas:
+                self._note_writes(owner, now)
+            self._submit_one(owner, None)
+        if self._replica_bundles:
+            bundles, self._replica_bundles = self._replica_bundles, {}
+            for replica, bundle in bundles.items():
+                replica.submit(bundle)
 
-    def _submit_one(self, owner: int) -> None:
+    def _note_writes(self, owner: int, now: float) -> None:
+        bundle = self._bundles[owner]
+        if bundle is not None and not all(kind == READ for kind in bundle.kinds):
+            self._written_at = now
+
+    def _submit_one(self, owner: int, replica: NodePipeline | None) -> None:
+        if replica is not None:
+            bundle = self._replica_bundles.pop(replica, None)
+            if bundle is not None:
+                replica.submit(bundle)
+            return
         bundle = self._bundles[owner]
         if bundle is not None:
             self._bundles[owner] = None

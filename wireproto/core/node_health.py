@@ -1,8 +1,12 @@
 """The states of a connection to a node, as a table. What is not in the table is an error.
 
 DOWN ──try──> PROBING ──greeted──> UP
-  ^              │                  │
-  └────lost──────┴───────lost───────┘
+  ^            │    │             │ │ ^
+  │            │    │doubted      │ │ │answered
+  │            │    v      refused│ │ │
+  │            │   SUSPECT <──────┘ │ │
+  │            │    │   └───────────┼─┘
+  └────lost────┴────┴───────────────┘
 """
 
 from __future__ import annotations
@@ -13,10 +17,15 @@ from typing import Final
 
 
 class NodeState(Enum):
-    """What requests for the node meet: in DOWN and PROBING they are refused at once."""
+    """What requests for the node meet: in DOWN and PROBING they are refused at once.
+
+    SUSPECT is a node that can be reached and is not trusted: it did not answer before it was reached again, and gets
+    one bundle at a time until it does; or it has refused a write as a replica does, and gets nothing.
+    """
 
     DOWN = "down"
     PROBING = "probing"
+    SUSPECT = "suspect"
     UP = "up"
 
 
@@ -25,15 +34,26 @@ class NodeEvent(Enum):
 
     TRY = "try"
     GREETED = "greeted"
+    DOUBTED = "doubted"
+    """Greeted, by a node that did not answer requests before."""
+    REFUSED = "refused"
+    """It has refused a write, as a replica does: it is not the master that it was taken for."""
+    ANSWERED = "answered"
     LOST = "lost"
 
 
 TRANSITIONS: Final[Mapping[tuple[NodeState, NodeEvent], NodeState]] = {
     (NodeState.DOWN, NodeEvent.TRY): NodeState.PROBING,
     (NodeState.PROBING, NodeEvent.GREETED): NodeState.UP,
+    (NodeState.PROBING, NodeEvent.DOUBTED): NodeState.SUSPECT,
     (NodeState.PROBING, NodeEvent.LOST): NodeState.DOWN,
+    (NodeState.UP, NodeEvent.REFUSED): NodeState.SUSPECT,
     (NodeState.UP, NodeEvent.LOST): NodeState.DOWN,
+    (NodeState.SUSPECT, NodeEvent.ANSWERED): NodeState.UP,
+    (NodeState.SUSPECT, NodeEvent.LOST): NodeState.DOWN,
 }
+
+WORST_FIRST: Final = (NodeState.DOWN, NodeState.PROBING, NodeState.SUSPECT, NodeState.UP)
 
 
 def next_state(state: NodeState, event: NodeEvent) -> NodeState:

@@ -2,24 +2,25 @@
 
                  submit              data_to_send             receive
     sessions ──> waiting ──────────> in flight ─────────────> sessions
-                    └── LATE            └── TIMEOUT, LOST
+                    └── LATE, DOWN      └── TIMEOUT, LOST
 
-Requests travel in bundles: those that one read of one client brought in for this node. A bundle costs what one object
-per request would cost, divided by the number of requests in it. A client that goes away leaves its bundles here; their
-replies are read and dropped, so that the count stays right.
+Requests travel in bundles (`bundle`). A client that goes away leaves its bundles here; their replies are read and
+dropped, so that the count stays right.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 import hiredis
 
+from wireproto.core.bundle import Bundle
 from wireproto.core.node_health import NodeEvent, NodeState, next_state
 
 _UP: Final = NodeState.UP
+_SUSPECT: Final = NodeState.SUSPECT
 NOT_ENOUGH: Final = object()
 LONGEST_REPLY: Final = 16 * 1024 * 1024
 """Bytes of an unfinished reply after which a node is taken to be talking nonsense. It is far more than the largest
@@ -28,86 +29,6 @@ value, for a longer one may have been stored by other hands, and to drop the con
 
 class NodeProtocolError(Exception):
     """What the node sent cannot be an answer; its stream is not to be trusted any more."""
-
-
-class BundleOwner(Protocol):
-    """Who wants the answers of a bundle (`answers`)."""
-
-    def deliver(self, bundle: Bundle, first: int, replies: list[object], size: int, now: float) -> None:
-        """Take the replies of the requests from `first` on; they came in `size` bytes."""
-
-    def fail(self, bundle: Bundle, code: str, text: str, retry_ms: int | None = None) -> None:
-        """The requests of the bundle that are not answered yet never will be."""
-
-    def give_up(self, error: Exception) -> None:
-        """`deliver` or `fail` has failed, which is a bug; end this conversation, for its order is lost."""
-
-
-EMPTY_REPLY: Final[list[bytes | None]] = [None, b"", b"\n"]
-"""The places of a reply that is still to come: its head, its value and the end of its line. To put a value there costs
-40 ns, and to make one line of the three 72."""
-PLACES_OF_A_REPLY: Final = 3
-
-
-class Batch:
-    """The untagged requests of one read of a client.
-
-    `replies` are the pieces of the replies, in order, and `missing` counts the replies that are still to come. A reply
-    that was there at once is one piece; for one that a node will give there is an EMPTY_REPLY, and None marks that it
-    is missing.
-    """
-
-    __slots__ = ("missing", "replies", "sent")
-
-    def __init__(self) -> None:
-        self.replies: list[bytes | None] = []
-        self.missing = 0
-        self.sent = 0
-        """How many pieces of the front have left already."""
-
-
-class Bundle:
-    """Requests of one batch for one node, in the order sent.
-
-    `commands` is what to send, as pieces to be joined. `kinds` and `slots` have an item for each request: the kind of
-    reply to expect, and where the answer goes, which is a place in the batch's `replies` or, for a tagged request, its
-    tag as it was sent (`#tag `).
-
-    All times are seconds of the monotonic clock.
-    """
-
-    __slots__ = (
-        "answered",
-        "batch",
-        "commands",
-        "cost",
-        "deadline",
-        "kinds",
-        "node",
-        "owner",
-        "received_at",
-        "sent_at",
-        "slots",
-        "traced",
-    )
-
-    def __init__(self, owner: BundleOwner, batch: Batch, received_at: float) -> None:
-        self.owner = owner
-        self.batch = batch
-        self.commands: list[bytes] = []
-        self.kinds: list[int] = []
-        self.slots: list[int | bytes] = []
-        self.cost = 0
-        """Bytes of the values in it."""
-        self.answered = 0
-        self.received_at = received_at
-        self.sent_at = 0.0
-        self.deadline = 0.0
-        """Not to be sent after this moment; 0 for none."""
-        self.node = ""
-        """The name of the node that took it."""
-        self.traced: set[int] | None = None
-        """The entries whose replies are to tell of their way."""
 
 
 class NodePipeline:
@@ -122,6 +43,8 @@ class NodePipeline:
         "_reader",
         "_received",
         "_wake",
+        "held_until",
+        "history",
         "in_flight",
         "in_flight_requests",
         "max_bytes",
@@ -129,6 +52,8 @@ class NodePipeline:
         "max_requests",
         "name",
         "queued_bytes",
+        "refused_as_replica",
+        "role",
         "round_trip",
         "state",
         "stopped",
@@ -145,6 +70,14 @@ class NodePipeline:
         self.max_bytes = max_bytes
         self.max_reply = max(LONGEST_REPLY, 2 * max_value)
         self.state = NodeState.DOWN
+        self.role = "unknown"
+        """What the node said that it is when it was greeted."""
+        self.history = b""
+        """The id of the node's data set, which is another after each failover; empty if it did not say."""
+        self.refused_as_replica = False
+        """The node has refused a write because it is no master any more."""
+        self.held_until = 0.0
+        """Until this moment requests wait for a node that has been lost instead of being refused; 0 if they do not."""
         self.stopped = False
         """The connection takes no more for the moment: bundles wait."""
         self.waiting: deque[Bundle] = deque()
@@ -162,10 +95,10 @@ class NodePipeline:
 
     def submit(self, bundle: Bundle) -> None:
         """Take a bundle, or refuse it at once: DOWN if the node cannot be reached, BUSY if too much is queued."""
-        bundle.node = self.name
+        bundle.pipeline = self
         count = len(bundle.kinds)
-        if self.state is not _UP:
-            _fail(bundle, "DOWN", f"node {self.name} cannot be reached")
+        if self.state is not _UP and not self._may_wait(bundle):
+            _fail(bundle, "DOWN", self._why_not())
         elif (
             self.waiting_requests + self.in_flight_requests + count > self.max_requests
             or self.queued_bytes + bundle.cost > self.max_bytes
@@ -180,9 +113,24 @@ class NodePipeline:
                 self._has_deadlines = True
             self.queued_bytes += bundle.cost
 
+    def _may_wait(self, bundle: Bundle) -> bool:
+        """Whether a node that is not up takes a bundle: to try a suspect one, or while requests are held."""
+        if self.state is _SUSPECT and not self.refused_as_replica and not self.in_flight and not self.waiting:
+            return True
+        return bundle.received_at < self.held_until
+
+    def _why_not(self) -> str:
+        if self.refused_as_replica:
+            return f"node {self.name} is not a master any more"
+        if self.state is _SUSPECT:
+            return f"node {self.name} does not answer"
+        return f"node {self.name} cannot be reached"
+
     def data_to_send(self, now: float) -> bytes:
-        """The commands of everything that waits; empty while `stopped`."""
+        """The commands of everything that waits; empty while `stopped`, and while the node cannot be reached."""
         pieces: list[bytes] = []
+        if self.state is not _UP and (self.state is not _SUSPECT or self.refused_as_replica):
+            return b""
         if self.stopped:
             return b""
         if self._has_deadlines:
@@ -259,6 +207,8 @@ class NodePipeline:
                 bundle.owner.deliver(bundle, first, taken, size_of_one * count, now)
             except Exception as error:
                 bundle.owner.give_up(error)
+        if self.state is _SUSPECT and not self.refused_as_replica:
+            self.change(NodeEvent.ANSWERED)
 
     # -- faults
 
@@ -266,19 +216,34 @@ class NodePipeline:
         """Follow the table of states."""
         self.state = next_state(self.state, event)
 
+    def greeted(self, role: str, history: bytes, *, trusted: bool) -> None:
+        """The connection stands; not `trusted` if the node has failed to answer since it last did."""
+        self.role, self.history = role, history
+        self.refused_as_replica = False
+        self.held_until = 0.0
+        self.change(NodeEvent.GREETED if trusted else NodeEvent.DOUBTED)
+
+    def no_master(self) -> None:
+        """The node has refused a write because it is a replica, or another is the master: it is to get no more."""
+        self.refused_as_replica = True
+        if self.state is _UP:
+            self.change(NodeEvent.REFUSED)
+
     def is_overdue(self, before: float) -> bool:
         """Whether a bundle that was sent before this moment is still without an answer."""
         return bool(self.in_flight) and self.in_flight[0].sent_at < before
 
-    def lost(self, sent_before: float = 0.0) -> None:
-        """The connection is gone: what waits fails with DOWN, what was sent with LOST.
+    def lost(self, sent_before: float = 0.0, hold_until: float = 0.0) -> None:
+        """The connection is gone: what was sent fails with LOST, and what waits with DOWN.
 
-        What was sent before the given moment fails with TIMEOUT: the connection was dropped because of it.
+        What was sent before the given moment fails with TIMEOUT: the connection was dropped because of it. If there is
+        a moment until which requests are held, what waits goes on waiting; see `give_up_held`.
         """
         self.change(NodeEvent.LOST)
-        sent, waiting = self.in_flight, self.waiting
-        self.in_flight, self.waiting = deque(), deque()
-        self.in_flight_requests = self.waiting_requests = self.queued_bytes = 0
+        self.held_until = max(self.held_until, hold_until)
+        sent, self.in_flight = self.in_flight, deque()
+        self.in_flight_requests = 0
+        self.queued_bytes = sum(bundle.cost for bundle in self.waiting)
         self.stopped = False
         self._reader = _new_reader()
         self._received = 0
@@ -287,8 +252,21 @@ class NodePipeline:
                 _fail(bundle, "TIMEOUT", f"node {self.name} did not answer in time")
             else:
                 _fail(bundle, "LOST", f"the connection to node {self.name} broke")
+        if not self.held_until:
+            self._give_up_waiting()
+
+    def give_up_held(self, now: float) -> None:
+        """Answer DOWN to what has waited for the node to return, when its time is over."""
+        if self.held_until and now >= self.held_until and self.state is not _UP:
+            self.held_until = 0.0
+            self._give_up_waiting()
+
+    def _give_up_waiting(self) -> None:
+        waiting, self.waiting = self.waiting, deque()
         for bundle in waiting:
-            _fail(bundle, "DOWN", f"node {self.name} cannot be reached")
+            self.waiting_requests -= len(bundle.kinds)
+            self.queued_bytes -= bundle.cost
+            _fail(bundle, "DOWN", self._why_not())
 
 
 def _fail(bundle: Bundle, code: str, text: str, retry_ms: int | None = None) -> None:

@@ -16,13 +16,13 @@ from enum import Enum
 from typing import Final
 
 from wireproto.core.answers import Answers, do_nothing
-from wireproto.core.commands import OK, error_line, namespace_commands
+from wireproto.core.commands import OK, error_line
 from wireproto.core.dispatch import Dispatch
 from wireproto.core.login import Login
-from wireproto.core.node_pipeline import NodePipeline
 from wireproto.core.request_wire import EMPTY_LINE, Frame, RequestParser
 from wireproto.core.ring import place
 from wireproto.core.session_context import SessionContext
+from wireproto.core.shard_lane import ShardLane
 from wireproto.core.verbs import Verb, help_text
 from wireproto.core.wire import encode_argument
 from wireproto.errors import AuthError, ExpiredError
@@ -51,12 +51,12 @@ _CLOSED: Final = SessionState.CLOSED
 class ServerSession:
     """One client's conversation. Times are seconds of a monotonic clock.
 
-    `pipelines` are the nodes in the order of the ring's names. `on_output` is called when there may be something to
-    send, and when reading is to stop or to go on.
+    `lanes` are the ways to the shards in the order of the ring's names. `on_output` is called when there may be
+    something to send, and when reading is to stop or to go on.
     """
 
     def __init__(
-        self, context: SessionContext, pipelines: list[NodePipeline], on_output: Callable[[], None], peer: str
+        self, context: SessionContext, lanes: list[ShardLane], on_output: Callable[[], None], peer: str
     ) -> None:
         self.state = SessionState.FRESH
         self.writing_stopped = False
@@ -70,7 +70,7 @@ class ServerSession:
         self._parser = RequestParser(context.limits)
         self._answers = Answers(context.limits, context.metrics, on_output, context.surroundings.report_bug)
         self._on_output = on_output
-        self._dispatch = Dispatch(context.ring, pipelines, context.limits, self._answers)
+        self._dispatch = Dispatch(context.ring, lanes, context.limits, context.policy, self._answers)
         self._chunks: list[bytes] = []
         self._held = 0
         self._need = 0
@@ -219,7 +219,7 @@ class ServerSession:
         if self.state is _CLOSED or (self._input_ended and not self._blocked):
             self.stop_reading()
         self._answers.end_of_read()
-        self._dispatch.submit()
+        self._dispatch.submit(self._now)
         if self._blocked:
             self._on_output()
 
@@ -282,10 +282,10 @@ class ServerSession:
     def _where(self, key: bytes) -> bytes:
         ring = self._context.ring
         index = ring.index(key)
-        details = self._context.surroundings.describe_node(index)
+        nodes, details = self._context.surroundings.describe_shard(index)
         options = "".join(f" {name}={value}" for name, value in details.items())
-        name = encode_argument(ring.names[index].encode())
-        return b"OK %b%b place=%d\n" % (name, options.encode("ascii"), place(key, ring.seed))
+        arguments = b" ".join(encode_argument(text.encode()) for text in (ring.names[index], *nodes))
+        return b"OK %b%b place=%d\n" % (arguments, options.encode("ascii"), place(key, ring.seed))
 
     # -- who it is
 
@@ -310,6 +310,6 @@ class ServerSession:
         self.state = SessionState.READY
         self._expires_at = self._now + identity.accepted_until - wall_clock
         self._parser.trusted = True
-        self._dispatch.commands = namespace_commands(identity.namespace)
+        self._dispatch.use_namespace(identity.namespace)
         world.audit("authenticated", {"peer": self._peer, "client": identity.client, "namespace": identity.namespace})
         return line

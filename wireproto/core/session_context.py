@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from wireproto.core.limits import Limits
 from wireproto.core.metrics import Metrics
+from wireproto.core.replication_policy import ReplicationPolicy
 from wireproto.core.ring import HashRing
 from wireproto.core.tokens import TokenAuthority
 
@@ -21,8 +22,8 @@ class Surroundings(Protocol):
     def new_id(self) -> str:
         """A fresh random identifier."""
 
-    def describe_node(self, index: int) -> Mapping[str, str]:
-        """Role, state and the like of the node that serves a shard, as option values."""
+    def describe_shard(self, index: int) -> tuple[Sequence[str], Mapping[str, str]]:
+        """A shard's nodes, each in a line of text, the master first; and its state and the like as option values."""
 
     def stats(self) -> bytes:
         """The answer to STATS, as JSON."""
@@ -43,3 +44,4 @@ class SessionContext:
     authority: TokenAuthority
     metrics: Metrics
     surroundings: Surroundings
+    policy: ReplicationPolicy

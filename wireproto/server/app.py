@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 
 from wireproto.core.tokens import TokenAuthority
-from wireproto.server.background import running
+from wireproto.server.background import either, running
 from wireproto.server.certificate_care import certificate_files, keep_certificate_fresh
 from wireproto.server.certificates import CertificateFiles, server_context
-from wireproto.server.embedded import EmbeddedNodes, find_program
 from wireproto.server.greeting import greeting
 from wireproto.server.router import Shard
 from wireproto.server.serving import ListeningSockets, ServingProcess, Setup, connected
+from wireproto.server.shard_sources import shards_of
 from wireproto.server.shared_counters import SharedCounters, WorkerSlot
 from wireproto.server.state_folder import State, load_state
 from wireproto.server.statistics import ServerIdentity
@@ -81,15 +81,19 @@ class _Start:
 async def _serve_alone(start: _Start, setup: Setup, shutdown: asyncio.Event) -> None:
     """Serve in this process."""
     settings = start.settings
-    async with _shards(settings) as shards, connected(shards, settings, shutdown) as router:
-        state = start.load_state()
-        authority = TokenAuthority(state.records, state.signing_key, state.key_id, settings.token_lifetime)
-        process = ServingProcess(setup, router, authority)
-        await process.serve(
-            shutdown,
-            ready=lambda: start.greet(state, shards, router.down(), workers=[]),
-            beside=[keep_certificate_fresh(settings, start.files, process.use_certificate)],
-        )
+    async with shards_of(settings) as watch, running([watch.run()], shutdown):
+        await either(watch.first_look(), shutdown.wait())
+        async with connected(watch.shards, watch.views(), settings, shutdown, watch.refused) as router:
+            watch.on_views = router.update
+            router.update(watch.views())
+            state = start.load_state()
+            authority = TokenAuthority(state.records, state.signing_key, state.key_id, settings.token_lifetime)
+            process = ServingProcess(setup, router, authority)
+            await process.serve(
+                shutdown,
+                ready=lambda: start.greet(state, watch.shards, router.down(), workers=[]),
+                beside=[keep_certificate_fresh(settings, start.files, process.use_certificate)],
+            )
 
 
 async def _serve_with_workers(start: _Start, count: int, shutdown: asyncio.Event) -> None:
@@ -97,31 +101,14 @@ async def _serve_with_workers(start: _Start, count: int, shutdown: asyncio.Event
     settings = start.settings
     supervisor = Supervisor(settings, start.files, start.sockets, start.server, count)
     # The workers load their modules while the nodes start.
-    async with supervisor.spawned(), _shards(settings) as shards:
-        down = await supervisor.connect(shards)
+    async with supervisor.spawned(), shards_of(settings) as watch, running([watch.run()], shutdown):
+        await either(watch.first_look(), shutdown.wait())
+        supervisor.on_refused = watch.refused
+        watch.on_views = supervisor.update
+        down = await supervisor.connect(watch.shards, watch.views())
         state = start.load_state()
         await supervisor.begin(state)
         care = keep_certificate_fresh(settings, start.files, lambda _: supervisor.reload_certificate())
         async with running([care], shutdown):
-            start.greet(state, shards, down, supervisor.pids)
+            start.greet(state, watch.shards, down, supervisor.pids)
             await supervisor.run(shutdown)
-
-
-@asynccontextmanager
-async def _shards(settings: Settings) -> AsyncIterator[list[Shard]]:
-    """The nodes that were named, or nodes started for as long as the server runs."""
-    if settings.nodes:
-        yield [Shard(node.name, node.weight, node.url) for node in settings.nodes]
-        return
-    embedded = await EmbeddedNodes.start(
-        shards=settings.shards,
-        replicas=settings.replicas,
-        program=find_program(settings.redis_server),
-        memory=settings.node_memory,
-        eviction=settings.eviction,
-    )
-    try:
-        masters = [node for node in embedded.nodes if node.role == "master"]
-        yield [Shard(node.shard, 1.0, node.url, node.pid) for node in masters]
-    finally:
-        await embedded.stop()

@@ -137,7 +137,7 @@ class ClientConnection:
         transport.set_write_buffer_limits(WRITE_HIGH_WATER)
         hub = self._hub
         self._made_at = monotonic()
-        self.session = ServerSession(hub.context, hub.router.pipelines_for_client(), self._on_output, self._peer)
+        self.session = ServerSession(hub.context, hub.router.lanes_for_client(), self._on_output, self._peer)
         hub.open.add(self)
         self._metrics.open += 1
 

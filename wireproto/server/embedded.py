@@ -1,48 +1,47 @@
 """Redis-compatible servers that the server starts for itself: on unix sockets in a private folder, without persistence.
 
 They are children of a guard (`embedded_guard`), which ends them whatever ends the server. A node that ends by itself is
-reported and not started again.
+started again (`embedded_keeper`). Sentinels, which promote a replica when a master is down, are started the same way.
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import importlib.util
-import json
 import logging
 import os
 import platform
-import secrets
 import shutil
-import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal, TypeVar
 from urllib.parse import quote
 
 from wireproto.errors import ConfigurationError
-from wireproto.server.embedded_guard import tail
-from wireproto.server.embedded_plan import NodePlan, new_folder, plan_nodes
+from wireproto.server.embedded_guard_link import GuardLink, Report
+from wireproto.server.embedded_keeper import Keeper, MasterOf
+from wireproto.server.embedded_plan import HOST, NodePlan, Order, Plan, make_plan, new_folder
+from wireproto.server.embedded_probe import answers, hasten_sentinel
 
 START_TIMEOUT: Final = 10.0
 """Seconds until all nodes must answer, and for each node this much more: starting one takes about 10 ms of a core."""
 START_TIMEOUT_EACH: Final = 0.05
-STOP_TIMEOUT: Final = 5.0
-"""Seconds until the guard, which needs little more than one second, is taken to hang."""
 START_ATTEMPTS: Final = 3
-"""Only for nodes with a port: somebody else may take it between the choice and the start."""
-_GUARD: Final = Path(__file__).with_name("embedded_guard.py")
-_PROBE: Final = 0.01
-_REPORT_LIMIT: Final = 1024 * 1024
+"""Only where there are ports: somebody else may take one between the choice and the start."""
 
 log = logging.getLogger("wireproto.embedded")
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedNode:
-    """A running node. Masters bear the name of their shard."""
+    """A node. Those that are masters at the start bear the name of their shard.
+
+    `role` is that of the start, and `pid` the last: a node that has ended keeps it until it runs again. `port` is there
+    with replicas only.
+    """
 
     name: str
     shard: str
@@ -50,10 +49,34 @@ class EmbeddedNode:
     url: str = field(repr=False)
     pid: int
     socket: Path
+    port: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedSentinel:
+    """A Sentinel that watches over all shards. It listens on the unix socket too."""
+
+    name: str
+    host: str
+    port: int
+    pid: int
+    socket: Path
+
+
+_Process = TypeVar("_Process", EmbeddedNode, EmbeddedSentinel)
 
 
 class _PortTakenError(ConfigurationError):
     """A port that was free is not any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Callbacks:
+    """What the nodes tell, and are told."""
+
+    on_exit: Callable[[str], None]
+    on_change: Callable[[], None]
+    master_of: MasterOf | None
 
 
 def find_program(named: str | None) -> str:
@@ -88,17 +111,19 @@ def _why_not_found(named: str) -> str:
 
 
 class EmbeddedNodes:
-    """Running nodes: `shards` masters named `shard-1`, `shard-2`, …, each with `replicas` replicas."""
+    """Running nodes: `shards` masters named `shard-1`, `shard-2`, …, each with `replicas` replicas, and Sentinels.
 
-    def __init__(
-        self, guard: asyncio.subprocess.Process, folder: Path, password: str | None, on_exit: Callable[[str], None]
-    ) -> None:
+    `sentinel_password` is what the Sentinels demand; None if there are none.
+    """
+
+    def __init__(self, plan: Plan, guard: GuardLink, callbacks: _Callbacks) -> None:
         self.nodes: tuple[EmbeddedNode, ...] = ()
+        self.sentinels: tuple[EmbeddedSentinel, ...] = ()
+        self.sentinel_password = plan.sentinel_password
+        self._plan = plan
         self._guard = guard
-        self._folder = folder
-        self._password = password
-        self._on_exit = on_exit
-        self._running: dict[str, int] = {}
+        self._callbacks = callbacks
+        self._keeper = Keeper(plan, callbacks.master_of, guard.send, self._answers)
         self._watching: asyncio.Task[None] | None = None
         self._stopping = False
 
@@ -111,38 +136,46 @@ class EmbeddedNodes:
         program: str,
         memory: str,
         eviction: str,
+        sentinels: int = 0,
+        down_after: float = 1.0,
+        master_of: MasterOf | None = None,
         on_exit: Callable[[str], None] = lambda name: None,
+        on_change: Callable[[], None] = lambda: None,
     ) -> EmbeddedNodes:
         """Start nodes and wait until each answers. `memory` and `eviction` are Redis's own words.
 
-        `on_exit` is called with the name of each node that ends by itself later, and with `guard` should the guard be
-        killed and all nodes with it. Raises ConfigurationError, which ends with what the failing node logged last.
+        `sentinels` take a node for down that was silent for `down_after` seconds; they are allowed with replicas only.
+        `master_of` tells the node that is a shard's master; without it, the one that was at the start. `on_exit` is
+        called with the name of each node or Sentinel that ends by itself later, and with `guard` should the guard be
+        killed and all nodes with it; `on_change`, when `nodes` or `sentinels` has changed or one of them has ended.
+        Raises ConfigurationError, which ends with what the failing node logged last.
         """
+        order = Order(shards, replicas, memory, eviction, sentinels, down_after)
+        callbacks = _Callbacks(on_exit, on_change, master_of)
         for _ in range(START_ATTEMPTS - 1):
             try:
-                return await cls._start_once(shards, replicas, program, memory, eviction, on_exit)
+                return await cls._start_once(order, program, callbacks)
             except _PortTakenError as error:
                 log.info("%s; starting again on other ports", error)
-        return await cls._start_once(shards, replicas, program, memory, eviction, on_exit)
+        return await cls._start_once(order, program, callbacks)
 
     @classmethod
-    async def _start_once(
-        cls, shards: int, replicas: int, program: str, memory: str, eviction: str, on_exit: Callable[[str], None]
-    ) -> EmbeddedNodes:
-        password = secrets.token_hex(32) if replicas else None
+    async def _start_once(cls, order: Order, program: str, callbacks: _Callbacks) -> EmbeddedNodes:
         try:
-            plans = plan_nodes(shards, replicas, memory, eviction, password)
-            folder = new_folder(max(len(plan.name) for plan in plans))
-            guard = await _start_guard()
+            plan = make_plan(order)
+            names = [*plan.nodes, *plan.sentinels]
+            folder = new_folder(max(map(len, names)))
+            passwords = [password for password in (plan.password, plan.sentinel_password) if password]
+            guard = await GuardLink.open(folder, passwords)
         except OSError as error:
             raise ConfigurationError(f"nodes cannot be started: {error.strerror or error}") from error
-        started = cls(guard, folder, password, on_exit)
-        limit = START_TIMEOUT + START_TIMEOUT_EACH * len(plans)
+        started = cls(plan, guard, callbacks)
+        limit = START_TIMEOUT + START_TIMEOUT_EACH * len(names)
         try:
             async with asyncio.timeout(limit):
-                await started._start(program, plans)
+                await started._start(program)
         except TimeoutError:
-            text = started._logged_so_far()
+            text = guard.logged_so_far()
             await started.stop()
             raise ConfigurationError(f"{program}: the nodes did not answer within {limit:g} s: {text}") from None
         except BaseException:
@@ -150,22 +183,25 @@ class EmbeddedNodes:
             raise
         return started
 
-    async def _start(self, program: str, plans: list[NodePlan]) -> None:
-        """Have the guard start the nodes, and wait for them. Raises ConfigurationError."""
-        assert self._guard.stdin is not None
-        order = {"program": program, "folder": str(self._folder), "nodes": {plan.name: plan.lines for plan in plans}}
-        self._guard.stdin.write(json.dumps(order).encode() + b"\n")
-        report = await self._next_report()
+    async def _start(self, program: str) -> None:
+        """Have the guard start everything, and wait for it. Raises ConfigurationError."""
+        sentinels = {plan.name: plan.lines for plan in self._plan.sentinels.values()}
+        order = {"program": program, "folder": str(self._guard.folder), "nodes": self._plan.configurations()}
+        self._guard.send({**order, "sentinels": sentinels})
+        report = await self._guard.next_report()
         if report is None or "error" in report:
-            raise ConfigurationError(f"{program}: {self._last_words(report)}")
-        self._running = report["pids"]
-        self.nodes = tuple(self._node(plan) for plan in plans)
-        ended = asyncio.create_task(self._next_report())
-        answered = asyncio.create_task(_all_answer([node.socket for node in self.nodes]))
+            raise ConfigurationError(f"{program}: {self._guard.words(report)}")
+        self.nodes = tuple(self._node(plan) for plan in self._plan.nodes.values())
+        self.sentinels = tuple(
+            EmbeddedSentinel(plan.name, HOST, plan.port, self._guard.pids[plan.name], self._socket(plan.name))
+            for plan in self._plan.sentinels.values()
+        )
+        ended = asyncio.create_task(self._guard.next_report())
+        answered = asyncio.create_task(self._all_answer())
         try:
             await asyncio.wait((ended, answered), return_when=asyncio.FIRST_COMPLETED)
             if ended.done():
-                text = f"{program}: {self._last_words(ended.result())}"
+                text = f"{program}: {self._guard.words(ended.result())}"
                 raise (_PortTakenError if "Address already in use" in text else ConfigurationError)(text)
             await answered
         except BaseException:
@@ -175,116 +211,63 @@ class EmbeddedNodes:
             raise
         self._watching = asyncio.create_task(self._watch(ended))
 
+    async def _all_answer(self) -> None:
+        await asyncio.gather(*map(self._answers, (*self._plan.nodes, *self._plan.sentinels)))
+
+    async def _answers(self, name: str) -> None:
+        """Return when a node answers, or a Sentinel does and was hastened."""
+        if name in self._plan.sentinels:
+            assert self.sentinel_password is not None
+            await hasten_sentinel(self._socket(name), self.sentinel_password)
+        else:
+            await answers(self._socket(name))
+
+    def _socket(self, name: str) -> Path:
+        return self._guard.folder / f"{name}.sock"
+
     def _node(self, plan: NodePlan) -> EmbeddedNode:
         """The node of a plan, once it has been started."""
-        path = self._folder / f"{plan.name}.sock"
-        user = f":{self._password}@" if self._password else ""
+        path = self._socket(plan.name)
+        user = f":{self._plan.password}@" if self._plan.password else ""
         url = f"unix://{user}{quote(str(path))}?db=0"
-        return EmbeddedNode(plan.name, plan.shard, plan.role, url, self._running[plan.name], path)
+        return EmbeddedNode(plan.name, plan.shard, plan.role, url, self._guard.pids[plan.name], path, plan.port)
 
-    async def _next_report(self) -> dict[str, Any] | None:
-        """What the guard says next; None when it has ended."""
-        assert self._guard.stdout is not None
-        line = await self._guard.stdout.readline()
-        report: dict[str, Any] | None = json.loads(line) if line else None
-        return report
-
-    async def _watch(self, first: asyncio.Task[dict[str, Any] | None]) -> None:
-        """Log and tell of every node that ends by itself; clear up behind a guard that was killed."""
+    async def _watch(self, first: asyncio.Task[Report | None]) -> None:
+        """Take in what the guard says; clear up behind a guard that was killed."""
         report = await first
-        while report is not None and "ended" in report:
-            self._running.pop(report["ended"], None)
-            log.error("embedded node %s", self._last_words(report))
-            self._on_exit(report["ended"])
-            report = await self._next_report()
+        while report is not None and "error" not in report:
+            self._take(report)
+            report = await self._guard.next_report()
         if not self._stopping:
-            log.error("%s, and with it the embedded nodes", self._last_words(report))
-            self._clear_up()
-            self._on_exit("guard")
+            log.error("%s, and with it the embedded nodes", self._guard.words(report))
+            await self._keeper.close()
+            self._guard.clear_up()
+            self._callbacks.on_exit("guard")
+
+    def _take(self, report: Report) -> None:
+        """Log and tell of a process that has ended by itself, or was started again."""
+        if "started" in report:
+            name, pid = report["started"], report["pid"]
+            self.nodes = _with_pid(self.nodes, name, pid)
+            self.sentinels = _with_pid(self.sentinels, name, pid)
+            self._keeper.started(name, pid)
+        else:
+            log.error("embedded node %s", self._guard.words(report))
+            self._keeper.ended(report.get("ended") or report["refused"])
+            if "ended" in report:
+                self._callbacks.on_exit(report["ended"])
+        self._callbacks.on_change()
 
     async def stop(self) -> None:
         """End all nodes and remove their folder. To do it again does nothing."""
         self._stopping = True
-        assert self._guard.stdin is not None
-        self._guard.stdin.close()
-        try:
-            await asyncio.wait_for(self._guard.wait(), STOP_TIMEOUT)
-        except TimeoutError:
-            self._guard.kill()
-            await self._guard.wait()
+        await self._keeper.close()
+        cleared_up = await self._guard.end()
         if self._watching is not None:
             await self._watching
-        if self._guard.returncode != 0:
-            self._clear_up()
-
-    def _clear_up(self) -> None:
-        """Do what a guard that was killed could not. Not every system ends its nodes with it."""
-        for pid in self._running.values():
-            try:
-                os.killpg(pid, signal.SIGKILL)
-            except OSError:
-                pass  # the kernel was faster
-        self._running.clear()
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _last_words(self, report: dict[str, Any] | None) -> str:
-        """What a report says, in one line."""
-        if report is None:
-            return "the guard of the nodes was killed"
-        if "error" in report:
-            return str(report["error"])
-        code = report["code"]
-        how = f"ended with code {code}" if code >= 0 else f"was killed by signal {-code}"
-        return f"{report['ended']} {how}: {self._one_line(report['log'])}"
-
-    def _logged_so_far(self) -> str:
-        """The end of the first log that has something in it."""
-        for name in self._running:
-            text = tail(self._folder / f"{name}.log")
-            if text.strip():
-                return f"{name}: {self._one_line(text)}"
-        return self._one_line("")
-
-    def _one_line(self, text: str) -> str:
-        """The last five lines as one, fit to be logged: what is no Redis may have printed its configuration."""
-        if self._password:
-            text = text.replace(self._password, "(password)")
-        line = "; ".join(line.strip() for line in text.strip().splitlines()[-5:])
-        return "".join(character if character.isprintable() else "?" for character in line) or "it said nothing"
+        if not cleared_up:
+            self._guard.clear_up()
 
 
-async def _start_guard() -> asyncio.subprocess.Process:
-    """Raises OSError."""
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-I",  # no module of the working folder or the environment takes the place of one of the library's
-        "-S",  # no site-packages either: they can take longer than the nodes
-        str(_GUARD),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        start_new_session=True,
-        limit=_REPORT_LIMIT,
-    )
-
-
-async def _all_answer(paths: list[Path]) -> None:
-    await asyncio.gather(*map(_answers, paths))
-
-
-async def _answers(path: Path) -> None:
-    """Return when the server on a unix socket answers anything at all: to want a password is an answer."""
-    while True:
-        try:
-            reader, writer = await asyncio.open_unix_connection(path)
-        except OSError:
-            await asyncio.sleep(_PROBE)
-            continue
-        try:
-            writer.write(b"PING\r\n")
-            if await reader.readline():
-                return
-        except OSError:
-            pass
-        finally:
-            writer.close()
-        await asyncio.sleep(_PROBE)
+def _with_pid(group: tuple[_Process, ...], name: str, pid: int) -> tuple[_Process, ...]:
+    return tuple(dataclasses.replace(one, pid=pid) if one.name == name else one for one in group)

@@ -1,10 +1,11 @@
 """The process that owns the nodes which a server starts, and ends them with it, however the server ends.
 
-    python -I -S embedded_guard.py     an order on standard input, reports on standard output, one JSON object a line
+    python -I -S embedded_guard.py     orders on standard input, reports on standard output, one JSON object a line
 
-The order says what to run and where; it is the only line. The guard makes the private folder, starts the nodes, and
-reports their process ids. Then it waits. When its standard input ends, which is what a `kill -9` of the server comes
-to, it ends the nodes and removes the folder. On Linux the kernel ends the nodes should the guard itself be killed.
+The first order says what to run and where. The guard makes the private folder, starts the nodes and their Sentinels,
+and reports their process ids. Then it reports those that end, and starts again what it is told to (`{"start": name,
+"lines": [...]}`). When its standard input ends, which is what a `kill -9` of the server comes to, it ends all of them and
+removes the folder. On Linux the kernel ends them should the guard itself be killed.
 
 It uses the standard library alone, so that it starts in a few milliseconds, and it is in a session of its own, so that
 Ctrl-C at the server's terminal does not reach the nodes before the server has drained.
@@ -23,7 +24,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 Node = subprocess.Popen[bytes]
 
@@ -38,56 +39,118 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 def main() -> None:
-    """Start what the order says, and end it with standard input."""
+    """Start what the first order says, and end it with standard input."""
     server = os.getppid()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # A handler, and not SIG_IGN, which the nodes would inherit.
         signal.signal(number, lambda *_: None)
-    line = sys.stdin.readline()
-    if not line.endswith("\n"):
-        return  # the server ended before it had said what to start
-    order = json.loads(line)
+    # Nodes and Sentinels rewrite their configurations, with the passwords, with what this leaves of 0644.
+    os.umask(0o077)
+    orders = _Orders()
+    lines: list[bytes] | None = []
+    while not lines:
+        lines = orders.read()
+        if lines is None:
+            return  # the server ended before it had said what to start
+    order = json.loads(lines[0])
     folder = Path(order["folder"])
-    nodes: dict[str, Node] = {}
     try:
         # The name is random, and somebody else's folder of that name is an error: it is neither used nor removed.
         folder.mkdir(mode=0o700)
     except OSError as error:
         _report({"error": str(error)})
         return
+    guard = _Guard(order["program"], folder, set(order["sentinels"]))
     try:
-        end_with_guard = _end_with_guard()
-        for name, lines in order["nodes"].items():
-            nodes[name] = _start(order["program"], folder, name, lines, end_with_guard)
-        _report({"pids": {name: node.pid for name, node in nodes.items()}})
-        _watch(folder, nodes, server)
+        for name, configuration in [*order["nodes"].items(), *order["sentinels"].items()]:
+            guard.start(name, configuration)
+        _report({"pids": {name: node.pid for name, node in guard.nodes.items()}})
+        guard.watch(orders, server)
     except OSError as error:
         _report({"error": str(error)})
     finally:
-        _end(list(nodes.values()))
+        _end(list(guard.nodes.values()))
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _start(program: str, folder: Path, name: str, lines: list[str], before_exec: Callable[[], None]) -> Node:
-    """Start a node with a configuration file that nobody else can read: it may hold a password.
+class _Orders:
+    """Standard input, a line at a time."""
 
-    Its socket is named relative to its folder: the folder's own path may hold what a configuration would have to quote.
-    Raises OSError.
-    """
-    configuration = folder / f"{name}.conf"
-    with open(os.open(configuration, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write("\n".join([*lines, f"unixsocket {name}.sock", ""]))
-    with open(os.open(folder / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600), "wb") as log:
-        return subprocess.Popen(  # noqa: S603 - the program that the operator named
-            [program, str(configuration)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=folder,
-            # A group of its own: the program may be a script around the real one, and both are to end.
-            process_group=0,
-            preexec_fn=before_exec,
-        )
+    def __init__(self) -> None:
+        self._begun = b""
+
+    def read(self) -> list[bytes] | None:
+        """The lines that have come to their end with what can be read now; None when nothing will come any more."""
+        read = os.read(sys.stdin.fileno(), 65536)
+        *lines, self._begun = (self._begun + read).split(b"\n")
+        return lines if read else None
+
+
+class _Guard:
+    """The processes that run."""
+
+    def __init__(self, program: str, folder: Path, sentinels: set[str]) -> None:
+        self.nodes: dict[str, Node] = {}
+        self._program = program
+        self._folder = folder
+        self._sentinels = sentinels
+        self._end_with_guard = _end_with_guard()
+
+    def start(self, name: str, lines: list[str]) -> None:
+        """Start a node with a configuration file that nobody else can read: it may hold a password.
+
+        Its socket is named relative to its folder: the folder's own path may hold what a configuration would have to
+        quote. Raises OSError.
+        """
+        configuration = self._folder / f"{name}.conf"
+        # A Sentinel keeps in it what it has learnt, and writes it anew by renaming: it is always whole.
+        if name not in self._sentinels or not configuration.exists():
+            with _new_file(configuration) as file:
+                file.write("\n".join([*lines, f"unixsocket {name}.sock", ""]).encode())
+        with _new_file(self._folder / f"{name}.log") as log:
+            self.nodes[name] = subprocess.Popen(  # noqa: S603 - the program that the operator named
+                [self._program, str(configuration), *(["--sentinel"] if name in self._sentinels else [])],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self._folder,
+                # A group of its own: the program may be a script around the real one, and both are to end.
+                process_group=0,
+                preexec_fn=self._end_with_guard,
+            )
+
+    def watch(self, orders: _Orders, server: int) -> None:
+        """Report nodes that end by themselves, and start what is ordered, until standard input or the server ends.
+
+        A process that the server forked may hold the other end of standard input; hence the look at the server.
+        """
+        while os.getppid() == server:
+            if select.select([sys.stdin], [], [], POLL)[0]:
+                lines = orders.read()
+                if lines is None:
+                    return
+                for line in lines:
+                    self._obey(json.loads(line))
+            for name, node in list(self.nodes.items()):
+                if node.poll() is not None:
+                    del self.nodes[name]
+                    _signal(node, signal.SIGKILL)
+                    _report({"ended": name, "code": node.returncode, "log": tail(self._folder / f"{name}.log")})
+
+    def _obey(self, order: dict[str, Any]) -> None:
+        name = order["start"]
+        try:
+            self.start(name, order["lines"])
+        except OSError as error:
+            _report({"refused": name, "reason": str(error)})
+        else:
+            _report({"started": name, "pid": self.nodes[name].pid})
+
+
+def _new_file(path: Path) -> IO[bytes]:
+    """An empty file in place of the one that may be there, for this user alone. Raises OSError."""
+    path.unlink(missing_ok=True)
+    return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600), "wb")
 
 
 def _end_with_guard() -> Callable[[], None]:
@@ -104,21 +167,6 @@ def _end_with_guard() -> Callable[[], None]:
             os._exit(1)  # the guard was killed just before
 
     return before_exec
-
-
-def _watch(folder: Path, nodes: dict[str, Node], server: int) -> None:
-    """Report nodes that end by themselves and forget them, until standard input or the server ends.
-
-    A process that the server forked may hold the other end of standard input; hence the second look.
-    """
-    while os.getppid() == server:
-        if select.select([sys.stdin], [], [], POLL)[0] and not os.read(sys.stdin.fileno(), 4096):
-            return
-        for name, node in list(nodes.items()):
-            if node.poll() is not None:
-                del nodes[name]
-                _signal(node, signal.SIGKILL)
-                _report({"ended": name, "code": node.returncode, "log": tail(folder / f"{name}.log")})
 
 
 def tail(path: Path) -> str:

@@ -47,6 +47,13 @@ class NodeEndpoint:
             database=int(parts.get("db", 0)),
         )
 
+    @property
+    def address(self) -> str:
+        """What people call the node: its host and port, or the path of its socket."""
+        if self.path is not None:
+            return self.path
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
     async def connect(self, protocol: Callable[[], asyncio.BaseProtocol]) -> asyncio.Transport:
         """Open a connection. Raises OSError, which `ssl.SSLError` is too."""
         loop = asyncio.get_running_loop()
@@ -62,14 +69,14 @@ class NodeEndpoint:
         return transport
 
     def greeting(self) -> list[bytes]:
-        """The commands that begin a connection; each is answered with OK, and the last one (ROLE) with a list."""
+        """The commands that begin a connection. The last two, ROLE and INFO, may be answered with an error."""
         commands: list[tuple[str, ...]] = []
         if self.password is not None:
             commands.append(("AUTH", *([self.username] if self.username else []), self.password))
         if self.database:
             commands.append(("SELECT", str(self.database)))
         # A node that is loading or has lost its master answers PING with an error, and ROLE as if nothing were amiss.
-        commands += [("PING",), ("ROLE",)]
+        commands += [("PING",), ("ROLE",), ("INFO", "replication")]
         return [hiredis.pack_command(command) for command in commands]  # type: ignore[arg-type]  # any length
 
 

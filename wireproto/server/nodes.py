@@ -1,7 +1,8 @@
 """Connections to nodes: the asyncio protocol around a node pipeline, kept alive.
 
 A connection is opened, greeted, used until it breaks or is silent for too long, and opened again after a pause that
-grows and is jittered. In the meantime requests for the node are refused at once.
+grows and is jittered. In the meantime requests for the node are refused at once, or wait for as long as the settings
+allow. Where the connection goes can change: to the master of the day.
 """
 
 from __future__ import annotations
@@ -9,11 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 from typing import Final, cast
 
 import hiredis
 
+from wireproto.core.confirmations import history_of
 from wireproto.core.node_health import NodeEvent, NodeState
 from wireproto.core.node_pipeline import NodePipeline, NodeProtocolError
 from wireproto.server.node_endpoint import NodeEndpoint
@@ -23,23 +27,45 @@ from wireproto.settings import Settings
 SHORTEST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 1.0
 """Seconds between two attempts to connect; a node is back within about as long after it has healed."""
+LEAVING: Final = 0.1
+"""Seconds for the answers that are under way when a connection is to go elsewhere."""
 WRITE_HIGH_WATER: Final = 1024 * 1024
 """Bytes in a node's transport above which requests wait in the pipeline, where they are counted and bounded."""
 ROLES: Final = {b"master": "master", b"slave": "replica"}
 """What ROLE answers, as WHERE tells it; clients are told nothing that a node can choose."""
 
 log = logging.getLogger("wireproto.nodes")
+logging.getLogger("wireproto.nodes.quiet").setLevel(logging.ERROR)
 
 
 class GreetingError(Exception):
     """The node is there, and not fit for use; the text says why."""
 
 
-class NodeConnection:
-    """One ordered connection to a node, opened again whenever it is lost."""
+def do_nothing() -> None:
+    """Nobody wants to know."""
 
-    def __init__(self, name: str, endpoint: NodeEndpoint, settings: Settings) -> None:
-        self.name = name
+
+class NodeConnection:
+    """One ordered connection to a node that must have this role, opened again whenever it is lost.
+
+    `label` names it in the log. `extra_time` is how many seconds longer than usual answers may take, `hold` how many
+    seconds requests wait for a node that has been lost. One that is `quiet` leaves it to others to the same node to log
+    what becomes of it. `on_refused` is called when the node turns out to be no master any more.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        label: str,
+        settings: Settings,
+        *,
+        role: str = "master",
+        extra_time: float = 0.0,
+        hold: float = 0.0,
+        quiet: bool = False,
+        on_refused: Callable[[], None] = do_nothing,
+    ) -> None:
         self.pipeline = NodePipeline(
             name,
             self._wake,
@@ -47,57 +73,108 @@ class NodeConnection:
             max_bytes=settings.max_node_queue_bytes,
             max_value=settings.max_value,
         )
-        self.role = "unknown"
         self.connects = 0
         """How often it has been up."""
         self.first_attempt_over = asyncio.Event()
-        self._endpoint = endpoint
-        self._timeout = settings.node_timeout
+        self._label = label
+        self._role = role
+        self._hold = hold
+        self._log = log.getChild("quiet") if quiet else log
+        self._on_refused = on_refused
+        self._timeout = settings.node_timeout + extra_time
         self._connect_timeout = settings.node_connect_timeout
         self._loop = asyncio.get_running_loop()
+        self._endpoint: NodeEndpoint | None = None
+        self._changed = asyncio.Event()
+        self._retired = False
+        self._attempt: asyncio.Timeout | None = None
         self._link: _Link | None = None
+        self._leaves_at = 0.0
+        self._greeted_at = 0.0
         self._overdue_before = False
+        self._doubted = False
+        """It has failed to answer since it last did."""
         self._problem = ""
         """Why it cannot be used, as logged last."""
 
+    def aim(self, endpoint: NodeEndpoint | None) -> None:
+        """Go there from now on, or nowhere. What is under way is given a moment to be answered."""
+        if endpoint == self._endpoint:
+            return
+        self._endpoint = endpoint
+        self._changed.set()
+        self._doubted = False
+        if self._attempt is not None:
+            self._attempt.reschedule(self._loop.time())
+        elif self._link is not None:
+            self._leave()
+        elif endpoint is not None and self._hold:
+            self.pipeline.held_until = monotonic() + self._hold
+
+    def retire(self) -> None:
+        """End for good, which also ends `run`."""
+        self._retired = True
+        self._endpoint = None
+        self._changed.set()
+        if self._link is not None:
+            self._drop(self._link)
+
     async def run(self) -> None:
-        """Keep the connection, until cancelled."""
+        """Keep the connection, until cancelled or retired."""
         pause = SHORTEST_PAUSE
         try:
-            while True:
-                lived = await self._live_once()
+            while not self._retired:
+                self._changed.clear()
+                if self._endpoint is None:
+                    self.first_attempt_over.set()
+                    await self._changed.wait()
+                    continue
+                lived = await self._live_once(self._endpoint)
                 self.first_attempt_over.set()
+                if self._changed.is_set():
+                    pause = SHORTEST_PAUSE
+                    continue
                 pause = SHORTEST_PAUSE if lived else min(LONGEST_PAUSE, pause * 2)
                 # Every worker and every connection loses a node in the same moment; they must not return in one.
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(pause * random.uniform(0.5, 1.0)):  # noqa: S311 - jitter, not a secret
+                        await self._changed.wait()
         finally:
             if self._link is not None:
                 self._drop(self._link)
 
-    async def _live_once(self) -> bool:
+    async def _live_once(self, endpoint: NodeEndpoint) -> bool:
         """Open the connection, greet, and stay until it is lost. Whether it was of any use."""
         self.pipeline.change(NodeEvent.TRY)
         link = self._link = _Link(self)
         try:
-            async with asyncio.timeout(self._connect_timeout):
-                await self._endpoint.connect(lambda: link)
-                self.role = await link.greet(self._endpoint.greeting())
+            async with asyncio.timeout(self._connect_timeout) as self._attempt:
+                await endpoint.connect(lambda: link)
+                role, history = await link.greet(endpoint.greeting())
+                if role not in (self._role, "unknown"):
+                    raise GreetingError(f"it is a {role}, not a {self._role}")
         except (OSError, TimeoutError, GreetingError) as error:
-            problem = str(error) or type(error).__name__
-            if problem != self._problem:
-                log.warning("node %s cannot be used: %s", self.name, problem)
-                self._problem = problem
+            self._log_problem(str(error) or type(error).__name__)
             self._drop(link)
             return False
-        self.pipeline.change(NodeEvent.GREETED)
+        finally:
+            self._attempt = None
+        self.pipeline.greeted(role, history, trusted=not self._doubted)
+        self._greeted_at = monotonic()
         self.connects += 1
         self._problem = ""
         # At the start that is what everybody expects; afterwards it is news.
         level = logging.INFO if self.first_attempt_over.is_set() else logging.DEBUG
-        log.log(level, "node %s is up, as %s", self.name, self.role)
+        self._log.log(level, "node %s is %s, as %s", self._label, self.pipeline.state.value, role)
         self.first_attempt_over.set()
+        self.flush()
         await link.lost
-        return True
+        return not self._doubted
+
+    def _log_problem(self, problem: str) -> None:
+        if problem != self._problem and not self._changed.is_set():
+            self._log.warning("node %s cannot be used: %s", self._label, problem)
+            self._problem = problem
 
     # -- requests
 
@@ -116,13 +193,46 @@ class NodeConnection:
         pipeline = self.pipeline
         if pipeline.waiting:
             pipeline.give_up_late(now)
+            pipeline.give_up_held(now)
         overdue = pipeline.is_overdue(now - self._timeout)
         # After a stall of this process the answer may be there, unread: what is overdue is given one more turn.
         if overdue and self._overdue_before and self._link is not None:
-            log.warning("node %s has not answered for %.0f ms", self.name, self._timeout * 1000)
+            self._log.warning("node %s has not answered for %.0f ms", self._label, self._timeout * 1000)
+            self._doubted = True
             self._drop(self._link, sent_before=now - self._timeout)
             overdue = False
         self._overdue_before = overdue
+        if pipeline.refused_as_replica and self._link is not None:
+            self._part(self._link, now)
+        elif self._doubted:
+            self._trust_again(now)
+
+    def _trust_again(self, now: float) -> None:
+        """A suspect that has answered is trusted, and so is one that nobody has asked for a while."""
+        pipeline = self.pipeline
+        if pipeline.state is NodeState.SUSPECT and not pipeline.in_flight and now - self._greeted_at > self._timeout:
+            pipeline.change(NodeEvent.ANSWERED)
+        if pipeline.state is NodeState.UP:
+            self._log.info("node %s is up again", self._label)
+            self._doubted = False
+
+    def _leave(self) -> None:
+        """Send nothing more over this connection; another node is the master."""
+        self._leaves_at = monotonic() + LEAVING
+        if self._hold:
+            self.pipeline.held_until = monotonic() + self._hold
+        self.pipeline.no_master()
+        if self._link is not None:
+            self._part(self._link, monotonic())
+
+    def _part(self, link: _Link, now: float) -> None:
+        """End a connection that nothing more is sent over, once what is under way is answered."""
+        if not self._leaves_at:
+            self._log.warning("node %s refuses writes: it is not a master any more", self._label)
+            self._leaves_at = now + LEAVING
+            self._on_refused()
+        if not self.pipeline.in_flight or now >= self._leaves_at:
+            self._drop(link)
 
     # -- what the link reports
 
@@ -146,8 +256,8 @@ class NodeConnection:
     def broken(self, link: _Link, error: Exception | None) -> None:
         """The connection has ended by itself."""
         if link is self._link:
-            if self.pipeline.state is NodeState.UP:
-                log.warning("the connection to node %s broke: %s", self.name, error or "closed by the node")
+            if self.pipeline.state in (NodeState.UP, NodeState.SUSPECT):
+                self._log.warning("the connection to node %s broke: %s", self._label, error or "closed by the node")
             self._drop(link)
 
     def _drop(self, link: _Link, sent_before: float = 0.0) -> None:
@@ -155,8 +265,10 @@ class NodeConnection:
             return
         self._link = None
         self._overdue_before = False
+        self._leaves_at = 0.0
         link.close()
-        self.pipeline.lost(sent_before)
+        was_usable = self.pipeline.state in (NodeState.UP, NodeState.SUSPECT)
+        self.pipeline.lost(sent_before, monotonic() + self._hold if self._hold and was_usable else 0.0)
 
 
 class _Link(asyncio.BufferedProtocol):
@@ -169,25 +281,25 @@ class _Link(asyncio.BufferedProtocol):
         self._greeting: hiredis.Reader | None = hiredis.Reader()
         self._greeting_replies: asyncio.Queue[object] = asyncio.Queue()
 
-    async def greet(self, commands: list[bytes]) -> str:
-        """Send the greeting and check its replies; the node's role. Raises GreetingError."""
+    async def greet(self, commands: list[bytes]) -> tuple[str, bytes]:
+        """Send the greeting and check its replies; the node's role and the id of its history. Raises GreetingError."""
         self.transport.write(b"".join(commands))
-        role: object = None
+        replies: list[object] = []
         for number in range(len(commands)):
             reply = await self._greeting_replies.get()
             if isinstance(reply, GreetingError):
                 raise reply
-            if isinstance(reply, Exception) and number < len(commands) - 1:
+            if isinstance(reply, Exception) and number < len(commands) - 2:
                 raise GreetingError(str(reply))
-            role = reply
+            replies.append(reply)
+        role, info = replies[-2:]
         if self._greeting is None or self._greeting.has_data() or not self._greeting_replies.empty():
             # What came too early would be taken for the answer to the first request.
             raise GreetingError("it has closed, or answered more than it was asked")
         self._greeting = None
         # A user who may not ask for the role can still read and write.
-        if isinstance(role, list) and role and isinstance(role[0], bytes):
-            return ROLES.get(role[0], "unknown")
-        return "unknown"
+        known = isinstance(role, list) and role and isinstance(role[0], bytes)
+        return ROLES.get(role[0], "unknown") if known else "unknown", history_of(info)  # type: ignore[index]
 
     def close(self) -> None:
         """End the connection without waiting for anything."""

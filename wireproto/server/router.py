@@ -1,18 +1,18 @@
-"""The ring and the nodes on it: which connections a client's requests take, and what is to be told of the nodes."""
+"""The ring and the shards on it: which connections a client's requests take, and what is to be told of the nodes."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from time import monotonic
 from typing import Final
 
 from wireproto.core.node_health import NodeState
-from wireproto.core.node_pipeline import NodePipeline
 from wireproto.core.ring import HashRing
-from wireproto.server.node_endpoint import NodeEndpoint
-from wireproto.server.nodes import NodeConnection
+from wireproto.core.shard_lane import ShardLane
+from wireproto.core.topology import ShardView
+from wireproto.server.shard_links import Life, ShardLinks
 from wireproto.settings import Settings
 
 TICK: Final = 0.015
@@ -21,94 +21,95 @@ TICK: Final = 0.015
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One name on the ring, the URL of its node, and the process that it runs in, if it was started here."""
+    """One name on the ring, and its weight."""
 
     name: str
     weight: float
-    url: str = field(repr=False)
-    pid: int | None = None
 
 
 class Router:
-    """Keeps `settings.pool_size` connections to each shard's node. Raises ConfigurationError for a URL of no use."""
+    """Keeps connections to the nodes of all shards, as they stand at first (`views`) and after each `update`.
 
-    def __init__(self, shards: Sequence[Shard], settings: Settings) -> None:
+    `on_refused` is called with the name of a shard whose master turns out to be none any more. Raises
+    ConfigurationError for a URL of no use.
+    """
+
+    def __init__(
+        self,
+        shards: Sequence[Shard],
+        views: Sequence[ShardView],
+        settings: Settings,
+        on_refused: Callable[[str], None] = lambda name: None,
+    ) -> None:
         self.ring = HashRing({shard.name: shard.weight for shard in shards}, seed=settings.ring_seed)
-        by_name = {shard.name: shard for shard in shards}
-        self._shards = [by_name[name] for name in self.ring.names]
-        self._pools = [self._pool(shard, settings) for shard in self._shards]
-        self._lanes = [[connection.pipeline for connection in lane] for lane in zip(*self._pools, strict=True)]
+        self._group: asyncio.TaskGroup | None = None
+        self._lives: list[Life] = []
+        by_name = {view.name: view for view in views}
+        self._shards = [
+            ShardLinks(by_name[name], settings, self._start, lambda name=name: on_refused(name))  # type: ignore[misc]
+            for name in self.ring.names
+        ]
+        self._lanes = [list(lane) for lane in zip(*(shard.lanes for shard in self._shards), strict=True)]
         self._clients = 0
 
-    @staticmethod
-    def _pool(shard: Shard, settings: Settings) -> list[NodeConnection]:
-        endpoint = NodeEndpoint.from_url(shard.url)
-        return [NodeConnection(shard.name, endpoint, settings) for _ in range(settings.pool_size)]
+    def lanes_for_client(self) -> list[ShardLane]:
+        """A lane to each shard, in the order of the ring's names.
 
-    def pipelines_for_client(self) -> list[NodePipeline]:
-        """A pipeline to each node, in the order of the ring's names.
-
-        A client keeps what it is given here: its requests for one node travel over one connection, in order.
+        A client keeps what it is given here: its requests for one master travel over one connection, in order.
         """
         self._clients += 1
         return self._lanes[self._clients % len(self._lanes)]
 
+    def update(self, views: Sequence[ShardView]) -> None:
+        """Follow the shards."""
+        by_name = {shard.name: shard for shard in self._shards}
+        for view in views:
+            by_name[view.name].update(view)
+
+    def _start(self, life: Life) -> None:
+        """Keep a connection, from when this router runs."""
+        if self._group is None:
+            self._lives.append(life)
+        else:
+            self._group.create_task(life())
+
     async def run(self) -> None:
         """Keep all connections and their times, until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            for pool in self._pools:
-                for connection in pool:
-                    group.create_task(connection.run())
+        async with asyncio.TaskGroup() as self._group:
+            for life in self._lives:
+                self._group.create_task(life())
+            self._lives.clear()
             await self._watch_time()
 
     async def first_attempts(self) -> None:
-        """Return when every connection has been tried once."""
-        for pool in self._pools:
-            for connection in pool:
-                await connection.first_attempt_over.wait()
+        """Return when every master has been tried once."""
+        for shard in self._shards:
+            await shard.first_attempts()
 
     async def _watch_time(self) -> None:
         while True:
             await asyncio.sleep(TICK)
             now = monotonic()
-            for pool in self._pools:
-                for connection in pool:
-                    connection.check_time(now)
+            for shard in self._shards:
+                shard.check_time(now)
 
     # -- what is told of the nodes
 
     def down(self) -> list[str]:
-        """The names of the nodes that cannot be reached."""
-        return [pool[0].name for pool in self._pools if self._state(pool) is not NodeState.UP]
+        """The names of the shards whose master cannot be reached."""
+        return [shard.name for shard in self._shards if shard.state is not NodeState.UP]
 
-    def describe(self, index: int) -> dict[str, str]:
-        """The node of a shard, for WHERE."""
-        pool = self._pools[index]
-        return {"role": pool[0].role, "state": self._state(pool).value}
+    def describe(self, index: int) -> tuple[list[str], dict[str, str]]:
+        """The nodes of a shard, for WHERE."""
+        return self._shards[index].describe()
 
     def stats(self) -> list[dict[str, object]]:
         """Every node, for STATS."""
-        return [self._node_stats(index) for index in range(len(self._pools))]
+        return [entry for shard in self._shards for entry in shard.stats()]
 
-    def _node_stats(self, index: int) -> dict[str, object]:
-        shard, pool = self._shards[index], self._pools[index]
-        pipelines = [connection.pipeline for connection in pool]
-        entry: dict[str, object] = {
-            "shard": shard.name,
-            "role": pool[0].role,
-            "state": self._state(pool).value,
-            "connections": sum(pipeline.state is NodeState.UP for pipeline in pipelines),
-            "connects": sum(connection.connects for connection in pool),
-            "waiting": sum(pipeline.waiting_requests for pipeline in pipelines),
-            "in_flight": sum(pipeline.in_flight_requests for pipeline in pipelines),
-            "round_trip_us": round(max(pipeline.round_trip for pipeline in pipelines) * 1e6),
-        }
-        if shard.pid is not None:
-            entry["pid"] = shard.pid
-        return entry
-
-    @staticmethod
-    def _state(pool: list[NodeConnection]) -> NodeState:
-        """The best state among a node's connections."""
-        states = {connection.pipeline.state for connection in pool}
-        return next(state for state in (NodeState.UP, NodeState.PROBING, NodeState.DOWN) if state in states)
+    def shard_stats(self) -> list[dict[str, object]]:
+        """Every shard, for STATS."""
+        return [
+            {"shard": shard.name, "failovers": shard.view.failovers, "problem": shard.view.problem}
+            for shard in self._shards
+        ]

@@ -15,8 +15,10 @@ from typing import Final
 
 from wireproto.core.limits import Limits
 from wireproto.core.metrics import Metrics
+from wireproto.core.replication_policy import ReplicationPolicy
 from wireproto.core.session_context import SessionContext
 from wireproto.core.tokens import TokenAuthority
+from wireproto.core.topology import ShardView
 from wireproto.server.background import either, running
 from wireproto.server.connection import ConnectionHub
 from wireproto.server.listener import Listener, bind
@@ -71,9 +73,15 @@ class Setup:
 
 
 @asynccontextmanager
-async def connected(shards: Sequence[Shard], settings: Settings, shutdown: asyncio.Event) -> AsyncIterator[Router]:
-    """A router with every node tried once, unless a shutdown comes first. Raises ConfigurationError."""
-    router = Router(shards, settings)
+async def connected(
+    shards: Sequence[Shard],
+    views: Sequence[ShardView],
+    settings: Settings,
+    shutdown: asyncio.Event,
+    on_refused: Callable[[str], None],
+) -> AsyncIterator[Router]:
+    """A router with every master tried once, unless a shutdown comes first. Raises ConfigurationError."""
+    router = Router(shards, views, settings, on_refused)
     async with running([router.run()], shutdown):
         await either(router.first_attempts(), shutdown.wait())
         yield router
@@ -95,6 +103,7 @@ class ServingProcess:
             authority=authority,
             metrics=metrics,
             surroundings=ProcessSurroundings(router, self._statistics),
+            policy=_policy(settings),
         )
         self._hub = ConnectionHub(context, router, settings, setup.slot)
         self._tls_listener = Listener(setup.sockets.tls, self._hub, setup.tls)
@@ -130,6 +139,16 @@ class ServingProcess:
                 self._slot.enter(Phase.DRAINING)
             await self._hub.drain(CLOSING_LINGER, time.monotonic() + self.drain_timeout)
         self._statistics.publish()
+
+
+def _policy(settings: Settings) -> ReplicationPolicy:
+    return ReplicationPolicy(
+        reads_replicas=settings.reads == "replica",
+        max_lag=settings.max_replica_lag,
+        longest_answer=settings.node_timeout + settings.failover_grace,
+        sync=settings.sync,
+        namespace_sync=dict(settings.namespace_sync),
+    )
 
 
 def _limits(settings: Settings) -> Limits:

@@ -26,8 +26,8 @@ record takes milliseconds, and is not to take a noticeable part of a core."""
 PUBLISHING_SHARE: Final = 50
 
 ROOM: Final = 64 * 1024
-"""Bytes of a record for the counters, and for each node, whose name has up to 64."""
-ROOM_PER_NODE: Final = 1024
+"""Bytes of a record for the counters, and for each shard: nine nodes, each of which has a name and an address."""
+ROOM_PER_SHARD: Final = 6 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +66,18 @@ class Statistics:
             "pid": os.getpid(),
             "started": self._started,
             "restarts": self._restarts,
-            **total([{"counters": self._metrics.as_json(), "nodes": self._router.stats()}, *self._inherited]),
+            **total([self._present(), *self._inherited]),
         }
         if not self._slot.is_alone:
             self._slot.publish(json.dumps(own).encode("ascii"))
         return own
+
+    def _present(self) -> dict[str, Any]:
+        return {
+            "counters": self._metrics.as_json(),
+            "nodes": self._router.stats(),
+            "shards": self._router.shard_stats(),
+        }
 
     def as_json(self) -> bytes:
         """All counters and nodes of the server, and its workers, as one JSON object."""
@@ -91,6 +98,7 @@ class Statistics:
             "pid": self._server.pid,
             "uptime_s": round(time.monotonic() - self._server.started, 1),
             **summed["counters"],
+            "shards": summed["shards"],
             "nodes": summed["nodes"],
             "workers": [workers[slot] for slot in sorted(workers)],
         }

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final
 
+from wireproto.core.topology import ShardView
 from wireproto.errors import ConfigurationError
 from wireproto.server.background import either
 from wireproto.server.certificates import CertificateFiles
@@ -21,7 +22,7 @@ from wireproto.server.router import Shard
 from wireproto.server.serving import ListeningSockets
 from wireproto.server.shared_counters import SharedCounters
 from wireproto.server.state_folder import State
-from wireproto.server.statistics import ROOM, ROOM_PER_NODE, ServerIdentity
+from wireproto.server.statistics import ROOM, ROOM_PER_SHARD, ServerIdentity
 from wireproto.server.worker_messages import Descriptors, Message, Order, keys_to_json
 from wireproto.server.worker_process import WorkerProcess
 from wireproto.settings import Settings
@@ -55,12 +56,15 @@ class Supervisor:
     def __init__(
         self, settings: Settings, files: CertificateFiles, sockets: ListeningSockets, server: ServerIdentity, count: int
     ) -> None:
-        nodes = len(settings.nodes) or settings.shards
-        self._counters = SharedCounters.create(count, ROOM + ROOM_PER_NODE * nodes)
+        shards = len(settings.nodes) or settings.shards
+        self._counters = SharedCounters.create(count, ROOM + ROOM_PER_SHARD * shards)
+        self.on_refused: Callable[[str], None] = lambda shard: None
+        """Called with the name of a shard whose master a worker finds to be none."""
         self._sockets = sockets
         self._order = Order(
             settings=settings,
             shards=(),
+            views=(),
             files=files,
             descriptors=Descriptors(
                 tls=sockets.tls.fileno(),
@@ -103,14 +107,14 @@ class Supervisor:
             raise ConfigurationError(f"workers cannot be started: {error.strerror or error}") from error
 
     async def _spawn(self) -> WorkerProcess:
-        return await WorkerProcess.spawn(self._order.descriptors.to_inherit())
+        return await WorkerProcess.spawn(self._order.descriptors.to_inherit(), lambda shard: self.on_refused(shard))
 
-    async def connect(self, shards: Sequence[Shard]) -> list[str]:
-        """Have all workers connect to the nodes; the names of those that cannot be reached.
+    async def connect(self, shards: Sequence[Shard], views: Sequence[ShardView]) -> list[str]:
+        """Have all workers connect to the nodes; the names of the shards that cannot be reached.
 
         Raises ConfigurationError.
         """
-        self._order = replace(self._order, shards=tuple(shards))
+        self._order = replace(self._order, shards=tuple(shards), views=tuple(views))
         for slot, worker in enumerate(self._workers):
             worker.tell({"order": replace(self._order, slot=slot).to_json()})
         down: set[str] = set()
@@ -150,6 +154,14 @@ class Supervisor:
                 worker.kill()
         await asyncio.gather(*keepers)
 
+    def update(self, views: Sequence[ShardView]) -> None:
+        """Have all workers follow the shards, those to come too."""
+        newest = {view.name: view for view in (*self._order.views, *views)}
+        self._order = replace(self._order, views=tuple(newest.values()))
+        message = {"views": [view.to_json() for view in views]}
+        for worker in self._workers:
+            worker.tell_latest(message)
+
     def reload_certificate(self) -> None:
         """Have all workers take the certificate's files for new connections."""
         for worker in self._workers:
@@ -167,6 +179,7 @@ class Supervisor:
         restarts = quick_deaths = 0
         while True:
             worker = self._workers[slot]
+            await worker.listen()
             end = await worker.ended()
             self._counters.retire(slot)
             if self._stopping.is_set():

@@ -6,7 +6,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from wireproto.server.router import Router
 from wireproto.server.statistics import Statistics
@@ -30,8 +30,8 @@ class ProcessSurroundings:
         """16 random characters."""
         return secrets.token_urlsafe(12)
 
-    def describe_node(self, index: int) -> Mapping[str, str]:
-        """Role and state of the node that serves a shard."""
+    def describe_shard(self, index: int) -> tuple[Sequence[str], Mapping[str, str]]:
+        """The nodes of a shard in lines of text, and role and state of its master."""
         return self._router.describe(index)
 
     def stats(self) -> bytes:

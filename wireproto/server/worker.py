@@ -22,9 +22,11 @@ from typing import Final
 
 import uvloop
 
+from wireproto.core.topology import ShardView
 from wireproto.errors import ConfigurationError
 from wireproto.server.background import either
 from wireproto.server.certificates import server_context
+from wireproto.server.router import Router
 from wireproto.server.serving import ListeningSockets, ServingProcess, Setup, connected
 from wireproto.server.shared_counters import SharedCounters, WorkerSlot
 from wireproto.server.worker_messages import Descriptors, Message, Order, authority_from_json, to_line
@@ -49,6 +51,9 @@ class Worker:
         self._order: asyncio.Future[Message] = self._loop.create_future()
         self._keys: asyncio.Future[Message] = self._loop.create_future()
         self._process: ServingProcess | None = None
+        self._router: Router | None = None
+        self._views: list[ShardView] = []
+        """What was told before there was a router."""
 
     async def run(self) -> int:
         """Obey until the end; the exit code."""
@@ -76,7 +81,10 @@ class Worker:
         # What there is to say about the certificate, the supervisor has said.
         logging.getLogger("wireproto.certificates").setLevel(logging.ERROR)
         setup = _setup(order)
-        async with connected(order.shards, settings, self._shutdown) as router:
+        refused = lambda shard: self._report({"refused": shard})  # noqa: E731
+        async with connected(order.shards, order.views, settings, self._shutdown, refused) as router:
+            self._router = router
+            router.update(self._views)
             self._report({"connected": router.down()})
             await either(_done(self._keys), self._shutdown.wait())
             if not self._keys.done():
@@ -105,10 +113,18 @@ class Worker:
             self._order.set_result(message["order"])
         elif "keys" in message:
             self._keys.set_result(message["keys"])
+        elif "views" in message:
+            self._follow([ShardView.from_json(view) for view in message["views"]])
         elif "reload_certificate" in message:
             self._reload_certificate()
         elif "drain" in message:
             self._stop()
+
+    def _follow(self, views: list[ShardView]) -> None:
+        if self._router is None:
+            self._views += views
+        else:
+            self._router.update(views)
 
     def _stop(self) -> None:
         self._asked_to_stop = True

@@ -2,10 +2,12 @@
 
     supervisor -> worker    {"order": ...}                  what to serve and where
                             {"keys": ...}                   whom to let in; then it serves
+                            {"views": [...]}                how shards stand
                             {"reload_certificate": true}    take the certificate's files for new connections
                             {"drain": true}                 take nothing new, answer what is open, end
     worker -> supervisor    {"connected": [names]}          the nodes have been tried; these cannot be reached
                             {"ready": true}                 clients are accepted
+                            {"refused": name}               this shard's master is none any more
                             {"failed": "why"}               the order cannot be carried out
 
 Secrets travel here, and not in arguments or the environment, which other processes can read.
@@ -21,6 +23,7 @@ from typing import Any
 
 from wireproto.core.api_keys import ApiKeyRecord
 from wireproto.core.tokens import TokenAuthority
+from wireproto.core.topology import ShardView
 from wireproto.server.certificates import CertificateFiles
 from wireproto.server.router import Shard
 from wireproto.server.state_folder import State
@@ -56,6 +59,7 @@ class Order:
 
     settings: Settings
     shards: tuple[Shard, ...]
+    views: tuple[ShardView, ...]
     files: CertificateFiles
     descriptors: Descriptors
     server: ServerIdentity
@@ -69,6 +73,7 @@ class Order:
         return {
             "settings": {item.name: _plain(getattr(settings, item.name)) for item in fields(settings)},
             "shards": [asdict(shard) for shard in self.shards],
+            "views": [view.to_json() for view in self.views],
             "files": {name: _plain(path) for name, path in asdict(self.files).items()},
             "descriptors": asdict(self.descriptors),
             "server": asdict(self.server),
@@ -84,6 +89,7 @@ class Order:
         return cls(
             settings=Settings(**{**settings, "nodes": ()}),
             shards=tuple(Shard(**shard) for shard in value["shards"]),
+            views=tuple(ShardView.from_json(view) for view in value["views"]),
             files=CertificateFiles(**files),
             descriptors=Descriptors(**value["descriptors"]),
             server=ServerIdentity(**value["server"]),

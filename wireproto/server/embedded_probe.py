@@ -1,0 +1,62 @@
+"""What is said to embedded nodes and Sentinels right after their start, over their unix sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Final
+
+_PROBE: Final = 0.01
+
+PERIODS: Final = {
+    # How often a link is tried again, too. At Sentinel's own second, the link to a master that was just promoted is often
+    # made only after `down-after-milliseconds` of one second, and a healthy master is failed over once more. It cannot be
+    # much shorter: replicas whose INFO is older than five times this are not promoted, and it comes once a second.
+    "PING-PERIOD": 400,
+    # A master is down when enough Sentinels say so, and what they have said counts for five times this: Sentinel's own
+    # second makes that five, in which a single Sentinel could begin another failover.
+    "ASK-PERIOD": 250,
+    # A master that was failed over while it hung is made a replica after four times this from when it goes on (8 s, were it
+    # left to Sentinel), and takes writes until then.
+    "PUBLISH-PERIOD": 500,
+    # Instead of 10 s. Also what makes a master that was started again as a replica a replica in Sentinel's eyes: after twice
+    # this it is failed over.
+    "INFO-PERIOD": 1000,
+}
+"""Milliseconds. Sentinel takes these by `SENTINEL DEBUG` only, from Redis 7.0 and Valkey 7.2 on (`sentinel.c`)."""
+
+log = logging.getLogger("wireproto.embedded")
+
+
+async def answers(path: Path) -> None:
+    """Return when the server on a unix socket answers anything at all: to want a password is an answer."""
+    await _said(path, b"PING\r\n", 1)
+
+
+async def hasten_sentinel(path: Path, password: str) -> None:
+    """Wait until a Sentinel answers, and have it look more often. Sentinels forget this when they end."""
+    words = " ".join(f"{name} {value}" for name, value in PERIODS.items())
+    (_, reply) = await _said(path, f"AUTH {password}\r\nSENTINEL DEBUG {words}\r\n".encode(), 2)
+    if reply != b"+OK\r\n":
+        log.warning("a Sentinel keeps its own pace, and may be slow to promote: %s", reply[:100])
+
+
+async def _said(path: Path, request: bytes, count: int) -> list[bytes]:
+    """The lines that answer a request, as soon as there is somebody to answer it."""
+    while True:
+        try:
+            reader, writer = await asyncio.open_unix_connection(path)
+        except OSError:
+            await asyncio.sleep(_PROBE)
+            continue
+        try:
+            writer.write(request)
+            lines = [await reader.readline() for _ in range(count)]
+            if all(lines):
+                return lines
+        except OSError:
+            pass
+        finally:
+            writer.close()
+        await asyncio.sleep(_PROBE)
