@@ -15,19 +15,31 @@ _LAZY = {
     "AsyncClient": "wireproto.client.aio",
     "ClientOptions": "wireproto.client.options",
     "Codec": "wireproto.core.calls",
-    "Location": "wireproto.core.calls",
+    "Location": "wireproto.core.locations",
+    "NodeOfShard": "wireproto.core.locations",
     "Value": "wireproto.core.calls",
     "errors": "wireproto.errors",
 }
 
-__all__ = ["AsyncClient", "Client", "ClientOptions", "Codec", "Location", "Value", "__version__", "errors"]
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "ClientOptions",
+    "Codec",
+    "Location",
+    "NodeOfShard",
+    "Value",
+    "__version__",
+    "errors",
+]
 
 if TYPE_CHECKING:
     from wireproto import errors
     from wireproto.client.aio import AsyncClient
     from wireproto.client.options import ClientOptions
     from wireproto.client.sync import Client
-    from wireproto.core.calls import Codec, Location, Value
+    from wireproto.core.calls import Codec, Value
+    from wireproto.core.locations import Location, NodeOfShard
 
 
 def __getattr__(name: str) -> Any:

@@ -199,7 +199,7 @@ class Cache:
         if verb is Verb.TOUCH:
             return b"OK" if arguments[0] in self.values else b"MISS"
         if verb is Verb.WHERE:
-            return b"OK 7:shard-2 role=master state=up"
+            return b"OK 7:shard-2 13:master up h:1 22:replica up lag_ms=3 /s role=master state=up"
         if verb is Verb.STATS:
             return b'OK 16:{"version": "0"}'
         return b"OK"

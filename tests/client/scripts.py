@@ -78,6 +78,18 @@ def cut_after(count: int, stream: bytes) -> Script:
     return script
 
 
+def options_heard(heard: list[dict[str, int]]) -> Script:
+    """Answers with a hit (READ) or OK, and notes the options of each request."""
+
+    async def script(peer: Peer) -> None:
+        while True:
+            frame = await peer.request()
+            heard.append(frame.options)
+            peer.answer(frame, HIT if peer.server.heard[-1] == "READ" else b"OK")
+
+    return script
+
+
 async def reset_after_request(peer: Peer) -> None:
     """Takes a request, then breaks the connection."""
     await peer.request()

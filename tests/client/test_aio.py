@@ -26,6 +26,7 @@ from wireproto.errors import (
     LostError,
     NodeDownError,
     NodeTimeoutError,
+    NotReplicatedError,
     ProtocolError,
     RequestError,
 )
@@ -121,6 +122,34 @@ async def test_pipeline() -> None:
             with pytest.raises(RuntimeError):
                 await leave()
             assert await client.read("k") is None
+
+
+async def test_what_is_asked_of_replicas() -> None:
+    heard: list[dict[str, int]] = []
+    with FakeServer(scripts.options_heard(heard)) as server:
+        async with AsyncClient(server.url) as client:
+            assert await client.read("k", replica=True) == b"v"
+            assert await client.read("k", with_ttl=True, replica=True) == Value(b"v", None)
+            assert await client.read_many(["k", "l"], replica=True) == {"k": b"v", "l": b"v"}
+            assert await client.write("k", b"v", ex=5, sync=1) is True
+            assert await client.write_many({"k": b"v"}, sync=0) == {"k": True}
+            assert await client.delete("k", sync=2) is True
+            assert await client.delete_many(["k", "l"], sync=8) == {"k": True, "l": True}
+            reads = [{"replica": 1}, {"ttl": 1, "replica": 1}, {"replica": 1}, {"replica": 1}]
+            assert heard == [*reads, {"ex": 5, "sync": 1}, {"sync": 0}, {"sync": 2}, {"sync": 8}, {"sync": 8}]
+
+
+async def test_a_write_without_enough_replicas_is_not_sent_again() -> None:
+    with FakeServer(scripts.refuse(b"ERR NOSYNC :0 of 1 replicas")) as server:
+        async with AsyncClient(server.url) as client:
+            with pytest.raises(NotReplicatedError):
+                await client.write("k", b"v", sync=1)
+            pipeline = client.pipeline()
+            place = pipeline.write("k", b"v", sync=1)
+            with pytest.raises(NotReplicatedError):
+                await pipeline.execute()
+            assert isinstance(place.error, NotReplicatedError)
+            assert server.heard == ["WRITE", "WRITE"]
 
 
 async def test_codec() -> None:

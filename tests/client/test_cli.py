@@ -55,6 +55,21 @@ def test_conditions(server: FakeServer) -> None:
     assert run(server, "write", "k", "v", "--xx", "--keepttl") == 0
 
 
+def test_what_is_asked_of_replicas(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    heard: list[dict[str, int]] = []
+    with FakeServer(scripts.options_heard(heard)) as server:
+        assert run(server, "read", "k", "--replica") == 0
+        assert run(server, "read", "k", "--replica", "--ttl") == 0
+        assert run(server, "write", "k", "v", "--sync", "1") == 0
+        assert run(server, "delete", "k", "--sync", "2") == 0
+        assert run(server, "delete", "k", "--sync", "9") == 2
+    assert heard == [{"replica": 1}, {"replica": 1, "ttl": 1}, {"sync": 1}, {"sync": 2}]
+    assert b"sync is a whole number from 0 to 8" in capsysbinary.readouterr().err
+    with FakeServer(scripts.refuse(b"ERR NOSYNC :0 of 1 replicas")) as server:
+        assert run(server, "write", "k", "v", "--sync", "1") == 3
+    assert b"NOSYNC: 0 of 1 replicas (took effect: yes)" in capsysbinary.readouterr().err
+
+
 @pytest.mark.parametrize("dash", [["-"], []])
 def test_a_value_from_stdin_and_to_stdout_is_not_changed(
     server: FakeServer, dash: list[str], monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
@@ -82,7 +97,9 @@ def test_about_the_server(server: FakeServer, capsys: pytest.CaptureFixture[str]
     assert run(server, "ping") == 0
     assert " ms" in capsys.readouterr().out
     assert run(server, "where", "k") == 0
-    assert capsys.readouterr().out == "shard-2 role=master state=up\n"
+    assert capsys.readouterr().out == (
+        "shard-2 role=master state=up\n  h:1 master, up\n  /s replica, up, at most 3 ms behind\n"
+    )
     assert run(server, "stats") == 0
     assert json.loads(capsys.readouterr().out) == {"version": "0"}
 

@@ -14,7 +14,7 @@ import pytest
 from tests.client import scripts
 from tests.client.cancelling import time_out_many
 from tests.client.fake_server import Cache, FakeServer, Peer
-from wireproto import Client, Codec, Value
+from wireproto import Client, Codec, NodeOfShard, Value
 from wireproto.client.blocking_connection import WINDOW_BYTES, WINDOW_REQUESTS, BlockingConnection
 from wireproto.client.options import ClientOptions
 from wireproto.core.client_session import ClientSession
@@ -31,6 +31,7 @@ from wireproto.errors import (
     LostError,
     NodeDownError,
     NodeTimeoutError,
+    NotReplicatedError,
     ProtocolError,
     RequestError,
 )
@@ -50,6 +51,10 @@ def test_every_method() -> None:
         assert 0 < client.ping() < 5
         assert client.where("k").node == "shard-2"
         assert client.where("k").details["role"] == "master"
+        assert client.where("k").nodes == (
+            NodeOfShard("master", "up", None, "h:1"),
+            NodeOfShard("replica", "up", 0.003, "/s"),
+        )
         assert client.stats() == {"version": "0"}
         assert server.connections == 1
 
@@ -133,6 +138,41 @@ def test_a_large_pipeline_to_a_server_that_reads_only_after_it_has_written() -> 
             for number in range(100):
                 pipeline.write(f"k{number}", value)
         assert all(place.result() == value for place in places)
+
+
+def test_what_is_asked_of_replicas() -> None:
+    heard: list[dict[str, int]] = []
+    with FakeServer(scripts.options_heard(heard)) as server, Client(server.url) as client:
+        assert client.read("k", replica=True) == b"v"
+        assert client.read("k", with_ttl=True, replica=True) == Value(b"v", None)
+        assert client.read_many(["k", "l"], replica=True) == {"k": b"v", "l": b"v"}
+        assert client.write("k", b"v", ex=5, sync=1) is True
+        assert client.write_many({"k": b"v"}, sync=0) == {"k": True}
+        assert client.delete("k", sync=2) is True
+        assert client.delete_many(["k", "l"], sync=8) == {"k": True, "l": True}
+        reads = [{"replica": 1}, {"ttl": 1, "replica": 1}, {"replica": 1}, {"replica": 1}]
+        assert heard == [*reads, {"ex": 5, "sync": 1}, {"sync": 0}, {"sync": 2}, {"sync": 8}, {"sync": 8}]
+        heard.clear()
+        with client.pipeline() as pipeline:
+            pipeline.read("k", replica=True)
+            pipeline.read("k", with_ttl=True, replica=True)
+            pipeline.write("k", b"v", sync=1)
+            pipeline.delete("k", sync=2)
+        assert heard == [{"replica": 1}, {"ttl": 1, "replica": 1}, {"sync": 1}, {"sync": 2}]
+        with pytest.raises(ArgumentError, match="sync"):
+            client.delete_many(["k"], sync=9)
+
+
+def test_a_write_without_enough_replicas_is_an_error_that_says_it_took_effect() -> None:
+    line = b"ERR NOSYNC :0 of 1 replicas"
+    with FakeServer(scripts.refuse(line)) as server, Client(server.url) as client:
+        for change in (lambda: client.write("k", b"v", sync=1), lambda: client.delete("k", sync=1)):
+            with pytest.raises(NotReplicatedError) as caught:
+                change()
+            assert caught.value.took_effect is Effect.YES
+        with pytest.raises(NotReplicatedError), client.pipeline() as pipeline:
+            pipeline.write("k", b"v", sync=1)
+        assert server.heard == ["WRITE", "DELETE", "WRITE"]
 
 
 def test_codec() -> None:

@@ -19,6 +19,7 @@ from wireproto.errors import (
     LostError,
     NodeDownError,
     NodeTimeoutError,
+    NotReplicatedError,
     RequestError,
 )
 
@@ -89,6 +90,20 @@ def test_calls_in_order_are_sent_again_all_together_or_not_at_all() -> None:
     plan.fail(NodeDownError())
     assert delay(plan) is not None
     assert plan.requests() == [call.request for call in calls]
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_what_is_written_but_not_confirmed_is_not_written_again(in_order: bool) -> None:
+    plan = plan_of(CALLS.write("k", b"v", nx=True, sync=1), CALLS.delete("l", sync=1), in_order=in_order)
+    plan.settle([NotReplicatedError("0 of 1 replicas", retry_after=0.1), NotReplicatedError()])
+    assert delay(plan) is None
+    with pytest.raises(NotReplicatedError, match="0 of 1"):
+        plan.result()
+    plan = plan_of(CALLS.write("k", b"v", sync=1), CALLS.write("l", b"v", sync=1), in_order=in_order)
+    plan.settle([NotReplicatedError(), BusyError()])
+    assert (delay(plan) is None) == in_order
+    assert plan.requests()[-1] == b"WRITE 1:l 1:v sync=1\n"
+    assert len(plan.requests()) == (2 if in_order else 1)
 
 
 def test_a_reply_that_does_not_fit_is_told_once() -> None:

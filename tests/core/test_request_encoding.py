@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wireproto.core.limits import Limits
-from wireproto.core.request_encoding import encode_key_request, encode_key_requests, encode_request, key_bytes
+from wireproto.core.request_encoding import (
+    encode_key_request,
+    encode_key_requests,
+    encode_request,
+    key_bytes,
+    with_options,
+)
 from wireproto.core.request_wire import Frame, RequestParser
 from wireproto.core.verbs import Verb
 from wireproto.errors import ArgumentError
@@ -50,6 +56,9 @@ def test_a_write_arrives_as_it_is(key: bytes, value: bytes, ttl: dict[str, int],
         (Verb.READ, (b"my_key",), {"ttl": 1}, b"READ 6:my_key ttl\n"),
         (Verb.WRITE, (b"my_key", b"my_value"), {"ex": 60}, b"WRITE 6:my_key 8:my_value ex=60\n"),
         (Verb.WRITE, (b"k", b""), {"px": 5, "nx": 1}, b"WRITE 1:k 0: px=5 nx\n"),
+        (Verb.READ, (b"k",), {"ttl": 1, "replica": 1}, b"READ 1:k ttl replica\n"),
+        (Verb.WRITE, (b"k", b"v"), {"ex": 5, "sync": 8}, b"WRITE 1:k 1:v ex=5 sync=8\n"),
+        (Verb.DELETE, (b"k",), {"sync": 0}, b"DELETE 1:k sync=0\n"),
         (Verb.TOUCH, (b"k",), {"ex": 1}, b"TOUCH 1:k ex=1\n"),
         (Verb.PING, (), {}, b"PING\n"),
         (Verb.PING, (b"",), {}, b"PING 0:\n"),
@@ -66,6 +75,13 @@ def test_examples(verb: Verb, arguments: tuple[bytes, ...], options: dict[str, i
 def test_many_keys_are_written_as_one_by_one(keys: list[bytes]) -> None:
     for verb in (Verb.READ, Verb.DELETE):
         assert encode_key_requests(verb, [*keys]) == [encode_key_request(verb, key) for key in keys]
+
+
+@given(st.lists(KEYS), st.integers(0, 8))
+def test_many_keys_with_options_are_written_as_one_by_one(keys: list[bytes], sync: int) -> None:
+    for verb, options in ((Verb.READ, {"ttl": 1, "replica": 1}), (Verb.DELETE, {"sync": sync})):
+        requests = with_options(verb, encode_key_requests(verb, [*keys]), options)
+        assert requests == [encode_request(verb, (key,), options) for key in keys]
 
 
 def test_of_many_keys_each_has_its_own_error() -> None:
@@ -97,6 +113,10 @@ def test_the_longest_key_is_taken() -> None:
         (Verb.READ, (b"k" * 1025,), {}),
         (Verb.READ, (b"a",), {"ex": 1}),
         (Verb.READ, (b"a",), {"nonsense": 1}),
+        (Verb.READ, (b"a",), {"sync": 1}),
+        (Verb.DELETE, (b"a",), {"replica": 1}),
+        (Verb.DELETE, (b"a",), {"sync": 9}),
+        (Verb.TOUCH, (b"a",), {"ex": 1, "sync": 1}),
         (Verb.WRITE, (b"a",), {}),
         (Verb.WRITE, (b"a", b"v"), {"ex": 0}),
         (Verb.WRITE, (b"a", b"v"), {"ex": -1}),

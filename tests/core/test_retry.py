@@ -24,6 +24,13 @@ def test_nothing_that_may_have_taken_effect_is_sent_again_unless_harmless() -> N
     assert not may_retry(errors.ConflictError(), harmless=False)
 
 
+def test_an_unconfirmed_write_is_left_to_its_caller_although_it_could_be_sent_again() -> None:
+    error = errors.NotReplicatedError()
+    assert error.retryable
+    assert not may_retry(error, harmless=False)
+    assert not may_retry(error, harmless=True)
+
+
 def test_delays_grow_are_jittered_and_capped() -> None:
     policy = RetryPolicy(base=0.1, cap=1.0)
     assert [policy.delay(failures, 1.0) for failures in range(6)] == [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]

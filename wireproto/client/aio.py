@@ -12,13 +12,14 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Final, Generic, Literal, Self, TypeVar, Unpack, overload
 
+from wireproto.client.async_pipeline import AsyncPipeline
 from wireproto.client.connecting import connect_failure, tls_context, while_backing_off
 from wireproto.client.multiplexed_connection import MultiplexedConnection
 from wireproto.client.options import ClientOptions, OptionArguments, call_timeout
-from wireproto.client.pipeline import CallQueue
 from wireproto.core.call_plan import Call, KeyedPlan, Plan, copy_of
-from wireproto.core.calls import DELETING, WRITING, Calls, Codec, Key, Location, Value
+from wireproto.core.calls import DELETING, WRITING, Calls, Codec, Key, Value
 from wireproto.core.credentials import Credentials
+from wireproto.core.locations import Location
 from wireproto.core.retry import Backoff, RetryPolicy
 from wireproto.errors import ConfigurationError, DeadlineError, RequestError, WireprotoError
 
@@ -78,13 +79,24 @@ class AsyncClient(Generic[V]):
     # -- one key
 
     @overload
-    async def read(self, key: Key, *, with_ttl: Literal[False] = False, timeout: float | None = None) -> V | None: ...
+    async def read(
+        self, key: Key, *, with_ttl: Literal[False] = False, replica: bool = False, timeout: float | None = None
+    ) -> V | None: ...
     @overload
-    async def read(self, key: Key, *, with_ttl: Literal[True], timeout: float | None = None) -> Value[V] | None: ...
-    async def read(self, key: Key, *, with_ttl: bool = False, timeout: float | None = None) -> V | Value[V] | None:
-        """The value, or None for a miss. `with_ttl`: a `Value`, which also tells the seconds that are left."""
+    async def read(
+        self, key: Key, *, with_ttl: Literal[True], replica: bool = False, timeout: float | None = None
+    ) -> Value[V] | None: ...
+    async def read(
+        self, key: Key, *, with_ttl: bool = False, replica: bool = False, timeout: float | None = None
+    ) -> V | Value[V] | None:
+        """The value, or None for a miss. `with_ttl`: a `Value`, which also tells the seconds that are left.
+
+        `replica`: a replica may answer. See `Client.read`.
+        """
         if with_ttl:
-            return await self._run(self._calls.read_with_ttl(key), timeout)
+            return await self._run(self._calls.read_with_ttl(key, replica), timeout)
+        if replica:
+            return await self._run(self._calls.read_replica(key), timeout)
         return await self._run(self._calls.read(key), timeout)
 
     async def write(
@@ -97,14 +109,19 @@ class AsyncClient(Generic[V]):
         keepttl: bool = False,
         nx: bool = False,
         xx: bool = False,
+        sync: int | None = None,
         timeout: float | None = None,
     ) -> bool:
-        """Store a value; False when `nx` or `xx` did not hold. See `Client.write`."""
-        return await self._run(self._calls.write(key, value, ex=ex, px=px, keepttl=keepttl, nx=nx, xx=xx), timeout)
+        """Store a value; False when `nx` or `xx` did not hold.
 
-    async def delete(self, key: Key, *, timeout: float | None = None) -> bool:
-        """Remove a key. False: there was none."""
-        return await self._run(self._calls.delete(key), timeout)
+        Raises NotReplicatedError if it is written, but `sync` replicas have not confirmed it. See `Client.write`.
+        """
+        call = self._calls.write(key, value, ex=ex, px=px, keepttl=keepttl, nx=nx, xx=xx, sync=sync)
+        return await self._run(call, timeout)
+
+    async def delete(self, key: Key, *, sync: int | None = None, timeout: float | None = None) -> bool:
+        """Remove a key. False: there was none. `sync`: as with `Client.write`."""
+        return await self._run(self._calls.delete(key, sync), timeout)
 
     async def touch(
         self, key: Key, *, ex: int | None = None, px: int | None = None, timeout: float | None = None
@@ -130,9 +147,12 @@ class AsyncClient(Generic[V]):
 
     # -- many keys
 
-    async def read_many(self, keys: Iterable[K], *, timeout: float | None = None) -> dict[K, V | RequestError | None]:
+    async def read_many(
+        self, keys: Iterable[K], *, replica: bool = False, timeout: float | None = None
+    ) -> dict[K, V | RequestError | None]:
         """Read keys in one go: for each its value, None for a miss, or its error. See `Client.read_many`."""
-        return await self._run_keys(KeyedPlan(keys, self._calls.read_requests, self._calls.reading), timeout)
+        encode = self._calls.read_replica_requests if replica else self._calls.read_requests
+        return await self._run_keys(KeyedPlan(keys, encode, self._calls.reading), timeout)
 
     async def write_many(
         self,
@@ -143,19 +163,23 @@ class AsyncClient(Generic[V]):
         keepttl: bool = False,
         nx: bool = False,
         xx: bool = False,
+        sync: int | None = None,
         timeout: float | None = None,
     ) -> dict[K, bool | RequestError]:
         """Store values in one go: for each key whether it was stored, or its error. See `Client.write_many`."""
-        encode = self._calls.write_requests(values, ex, px, keepttl, nx, xx)
+        encode = self._calls.write_requests(values, ex, px, keepttl, nx, xx, sync)
         return await self._run_keys(KeyedPlan(values, encode, WRITING), timeout)
 
-    async def delete_many(self, keys: Iterable[K], *, timeout: float | None = None) -> dict[K, bool | RequestError]:
+    async def delete_many(
+        self, keys: Iterable[K], *, sync: int | None = None, timeout: float | None = None
+    ) -> dict[K, bool | RequestError]:
         """Remove keys in one go: for each whether there was one, or its error. See `Client.read_many`."""
-        return await self._run_keys(KeyedPlan(keys, self._calls.delete_requests, DELETING), timeout)
+        encode = self._calls.delete_requests if sync is None else self._calls.synced_delete_requests(sync)
+        return await self._run_keys(KeyedPlan(keys, encode, DELETING), timeout)
 
     def pipeline(self, *, timeout: float | None = None) -> AsyncPipeline[V]:
         """Calls of any kind, sent together when the `async with` block ends. `timeout` is for all of them."""
-        return AsyncPipeline(self, self._calls, call_timeout(timeout, self.options.timeout))
+        return AsyncPipeline(self._execute, self._calls, call_timeout(timeout, self.options.timeout))
 
     # -- how calls are run
 
@@ -265,32 +289,3 @@ class AsyncClient(Generic[V]):
                 connection.abort()
                 raise
         return connection
-
-
-class AsyncPipeline(CallQueue[V]):
-    """Calls that are queued in an `async with` block and sent together at its end; see `Client.pipeline`.
-
-    async with client.pipeline() as pipeline:
-        pipeline.write("a", b"1")
-        value = pipeline.read("b")
-    value.result()
-    """
-
-    def __init__(self, client: AsyncClient[V], calls: Calls[V], timeout: float) -> None:
-        super().__init__(calls, timeout)
-        self._client = client
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            await self.execute()
-
-    async def execute(self) -> list[Any]:
-        """Send what is queued now. The outcomes, results or RequestErrors, in the order queued."""
-        plan, places = self._take_plan()
-        await self._client._execute(plan, self._timeout)
-        return self._settle(plan, places)

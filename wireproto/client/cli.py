@@ -109,13 +109,15 @@ def _parser() -> argparse.ArgumentParser:
 
     reading = command("read", _read, "write the value of a key to stdout, unchanged", key=True)
     reading.add_argument("--ttl", action="store_true", help="tell the time left, on stderr")
+    reading.add_argument("--replica", action="store_true", help="a replica may answer, whose value may be a little old")
     writing = command("write", _write, "store a value; from stdin if it is - or not given", key=True)
     writing.add_argument("value", nargs="?", type=os.fsencode, metavar="VALUE")
     _add_expiry(writing).add_argument("--keepttl", action="store_true", help="keep the time to live of the old value")
     condition = writing.add_mutually_exclusive_group()
     condition.add_argument("--nx", action="store_true", help="only if the key is absent")
     condition.add_argument("--xx", action="store_true", help="only if the key is present")
-    command("delete", _delete, "remove a key", key=True)
+    for changing in (writing, command("delete", _delete, "remove a key", key=True)):
+        changing.add_argument("--sync", type=int, metavar="NUMBER", help="replicas that must have it, else NOSYNC (3)")
     _add_expiry(command("touch", _touch, "give a key a new time to live", key=True), required=True)
     command("ping", _ping, "connect, and measure a round trip", key=False)
     command("where", _where, "tell which node serves a key", key=True)
@@ -145,11 +147,11 @@ def _add_expiry(parser: argparse.ArgumentParser, *, required: bool = False) -> a
 def _read(client: Client[bytes], arguments: argparse.Namespace) -> int:
     ttl = None
     if arguments.ttl:
-        found = client.read(arguments.key, with_ttl=True)
+        found = client.read(arguments.key, with_ttl=True, replica=arguments.replica)
         value = None if found is None else found.value
         ttl = None if found is None else found.ttl
     else:
-        value = client.read(arguments.key)
+        value = client.read(arguments.key, replica=arguments.replica)
     if value is None:
         return _complain("no such key", EXIT_MISS)
     sys.stdout.buffer.write(value)
@@ -163,13 +165,13 @@ def _read(client: Client[bytes], arguments: argparse.Namespace) -> int:
 def _write(client: Client[bytes], arguments: argparse.Namespace) -> int:
     value = sys.stdin.buffer.read() if arguments.value in (None, b"-") else arguments.value
     expiry = {"ex": arguments.ex, "px": arguments.px, "keepttl": arguments.keepttl}
-    if client.write(arguments.key, value, **expiry, nx=arguments.nx, xx=arguments.xx):
+    if client.write(arguments.key, value, **expiry, nx=arguments.nx, xx=arguments.xx, sync=arguments.sync):
         return 0
     return _complain("not written: the key is " + ("there" if arguments.nx else "not there"), EXIT_MISS)
 
 
 def _delete(client: Client[bytes], arguments: argparse.Namespace) -> int:
-    return 0 if client.delete(arguments.key) else _complain("no such key", EXIT_MISS)
+    return 0 if client.delete(arguments.key, sync=arguments.sync) else _complain("no such key", EXIT_MISS)
 
 
 def _touch(client: Client[bytes], arguments: argparse.Namespace) -> int:
@@ -186,6 +188,9 @@ def _ping(client: Client[bytes], arguments: argparse.Namespace) -> int:
 def _where(client: Client[bytes], arguments: argparse.Namespace) -> int:
     location = client.where(arguments.key)
     print(location.node, *(f"{name}={value}" for name, value in location.details.items()))
+    for node in location.nodes:
+        behind = "" if node.lag is None else f", at most {node.lag * 1000:.0f} ms behind"
+        print(f"  {node.address} {node.role}, {node.state}{behind}")
     return 0
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Generic, Literal, TypeVar, overload
 
 from wireproto.core.call_plan import Call, Plan, raise_if_all_failed
-from wireproto.core.calls import Calls, Key, Location, Value
+from wireproto.core.calls import Calls, Key, Value
+from wireproto.core.locations import Location
 from wireproto.errors import ConfigurationError, RequestError, WireprotoError
 
 T = TypeVar("T")
@@ -53,12 +54,16 @@ class CallQueue(Generic[V]):
         return len(self._queue)
 
     @overload
-    def read(self, key: Key, *, with_ttl: Literal[False] = False) -> Queued[V | None]: ...
+    def read(self, key: Key, *, with_ttl: Literal[False] = False, replica: bool = False) -> Queued[V | None]: ...
     @overload
-    def read(self, key: Key, *, with_ttl: Literal[True]) -> Queued[Value[V] | None]: ...
-    def read(self, key: Key, *, with_ttl: bool = False) -> Queued[V | None] | Queued[Value[V] | None]:
+    def read(self, key: Key, *, with_ttl: Literal[True], replica: bool = False) -> Queued[Value[V] | None]: ...
+    def read(
+        self, key: Key, *, with_ttl: bool = False, replica: bool = False
+    ) -> Queued[V | None] | Queued[Value[V] | None]:
         """The value, or None for a miss; see `Client.read`."""
-        return self._add(self._calls.read_with_ttl(key)) if with_ttl else self._add(self._calls.read(key))
+        if with_ttl:
+            return self._add(self._calls.read_with_ttl(key, replica))
+        return self._add(self._calls.read_replica(key) if replica else self._calls.read(key))
 
     def write(
         self,
@@ -70,13 +75,14 @@ class CallQueue(Generic[V]):
         keepttl: bool = False,
         nx: bool = False,
         xx: bool = False,
+        sync: int | None = None,
     ) -> Queued[bool]:
-        """Whether the value was stored; see `Client.write`."""
-        return self._add(self._calls.write(key, value, ex=ex, px=px, keepttl=keepttl, nx=nx, xx=xx))
+        """Whether the value was stored; see `Client.write`, also for what NotReplicatedError means."""
+        return self._add(self._calls.write(key, value, ex=ex, px=px, keepttl=keepttl, nx=nx, xx=xx, sync=sync))
 
-    def delete(self, key: Key) -> Queued[bool]:
-        """Whether there was such a key."""
-        return self._add(self._calls.delete(key))
+    def delete(self, key: Key, *, sync: int | None = None) -> Queued[bool]:
+        """Whether there was such a key; `sync` as with `write`."""
+        return self._add(self._calls.delete(key, sync))
 
     def touch(self, key: Key, *, ex: int | None = None, px: int | None = None) -> Queued[bool]:
         """Whether there was such a key; it has a new time to live then."""

@@ -12,7 +12,8 @@ from wireproto.client.options import ClientOptions, OptionArguments, call_timeou
 from wireproto.client.pipeline import CallQueue
 from wireproto.client.pool import ConnectionPool
 from wireproto.core.call_plan import Call, KeyedPlan, Plan
-from wireproto.core.calls import DELETING, WRITING, Calls, Codec, Key, Location, Value
+from wireproto.core.calls import DELETING, WRITING, Calls, Codec, Key, Value
+from wireproto.core.locations import Location
 from wireproto.core.retry import RetryPolicy
 from wireproto.errors import RequestError
 
@@ -65,13 +66,24 @@ class Client(Generic[V]):
     # -- one key
 
     @overload
-    def read(self, key: Key, *, with_ttl: Literal[False] = False, timeout: float | None = None) -> V | None: ...
+    def read(
+        self, key: Key, *, with_ttl: Literal[False] = False, replica: bool = False, timeout: float | None = None
+    ) -> V | None: ...
     @overload
-    def read(self, key: Key, *, with_ttl: Literal[True], timeout: float | None = None) -> Value[V] | None: ...
-    def read(self, key: Key, *, with_ttl: bool = False, timeout: float | None = None) -> V | Value[V] | None:
-        """The value, or None for a miss. `with_ttl`: a `Value`, which also tells the seconds that are left."""
+    def read(
+        self, key: Key, *, with_ttl: Literal[True], replica: bool = False, timeout: float | None = None
+    ) -> Value[V] | None: ...
+    def read(
+        self, key: Key, *, with_ttl: bool = False, replica: bool = False, timeout: float | None = None
+    ) -> V | Value[V] | None:
+        """The value, or None for a miss. `with_ttl`: a `Value`, which also tells the seconds that are left.
+
+        `replica`: a replica may answer, whose value may be older than the last write, by the server's limit at most.
+        """
         if with_ttl:
-            return self._run(self._calls.read_with_ttl(key), timeout)
+            return self._run(self._calls.read_with_ttl(key, replica), timeout)
+        if replica:
+            return self._run(self._calls.read_replica(key), timeout)
         return self._run(self._calls.read(key), timeout)
 
     def write(
@@ -84,17 +96,24 @@ class Client(Generic[V]):
         keepttl: bool = False,
         nx: bool = False,
         xx: bool = False,
+        sync: int | None = None,
         timeout: float | None = None,
     ) -> bool:
         """Store a value, for `ex` seconds or `px` milliseconds, or for as long as the old one (`keepttl`).
 
         `nx`: only if the key is absent; `xx`: only if it is present. False says that this did not hold.
-        """
-        return self._run(self._calls.write(key, value, ex=ex, px=px, keepttl=keepttl, nx=nx, xx=xx), timeout)
 
-    def delete(self, key: Key, *, timeout: float | None = None) -> bool:
-        """Remove a key. False: there was none."""
-        return self._run(self._calls.delete(key), timeout)
+        `sync`: return only when so many replicas have the value too; without it, the server decides how many. Raises
+        NotReplicatedError if they have not in time: the value is written on the master, and readers see it, but it is
+        not confirmed that it would outlive the master. It is not written again by itself; whoever knows that this is
+        harmless may do so.
+        """
+        call = self._calls.write(key, value, ex=ex, px=px, keepttl=keepttl, nx=nx, xx=xx, sync=sync)
+        return self._run(call, timeout)
+
+    def delete(self, key: Key, *, sync: int | None = None, timeout: float | None = None) -> bool:
+        """Remove a key. False: there was none. `sync`: as with `write`."""
+        return self._run(self._calls.delete(key, sync), timeout)
 
     def touch(self, key: Key, *, ex: int | None = None, px: int | None = None, timeout: float | None = None) -> bool:
         """Give a key a new time to live: `ex` seconds or `px` milliseconds. False: there is no such key."""
@@ -118,13 +137,16 @@ class Client(Generic[V]):
 
     # -- many keys
 
-    def read_many(self, keys: Iterable[K], *, timeout: float | None = None) -> dict[K, V | RequestError | None]:
+    def read_many(
+        self, keys: Iterable[K], *, replica: bool = False, timeout: float | None = None
+    ) -> dict[K, V | RequestError | None]:
         """Read keys in one go: for each its value, None for a miss, or its error.
 
         A key that fails does not fail the others: its error object stands in its place. Raises an error only if every
         key failed; this holds for the other calls with many keys, too.
         """
-        return self._run_keys(KeyedPlan(keys, self._calls.read_requests, self._calls.reading), timeout)
+        encode = self._calls.read_replica_requests if replica else self._calls.read_requests
+        return self._run_keys(KeyedPlan(keys, encode, self._calls.reading), timeout)
 
     def write_many(
         self,
@@ -135,15 +157,19 @@ class Client(Generic[V]):
         keepttl: bool = False,
         nx: bool = False,
         xx: bool = False,
+        sync: int | None = None,
         timeout: float | None = None,
     ) -> dict[K, bool | RequestError]:
         """Store values in one go: for each key whether it was stored, or its error; see `write` and `read_many`."""
-        encode = self._calls.write_requests(values, ex, px, keepttl, nx, xx)
+        encode = self._calls.write_requests(values, ex, px, keepttl, nx, xx, sync)
         return self._run_keys(KeyedPlan(values, encode, WRITING), timeout)
 
-    def delete_many(self, keys: Iterable[K], *, timeout: float | None = None) -> dict[K, bool | RequestError]:
+    def delete_many(
+        self, keys: Iterable[K], *, sync: int | None = None, timeout: float | None = None
+    ) -> dict[K, bool | RequestError]:
         """Remove keys in one go: for each whether there was one, or its error; see `read_many`."""
-        return self._run_keys(KeyedPlan(keys, self._calls.delete_requests, DELETING), timeout)
+        encode = self._calls.delete_requests if sync is None else self._calls.synced_delete_requests(sync)
+        return self._run_keys(KeyedPlan(keys, encode, DELETING), timeout)
 
     def pipeline(self, *, timeout: float | None = None) -> Pipeline[V]:
         """Calls of any kind, sent together when the `with` block ends; see `Pipeline`. `timeout` is for all of them."""

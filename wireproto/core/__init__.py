@@ -33,6 +33,7 @@ Nothing here touches a socket, a clock or dice; time, random bytes and transport
   The client's side of it
     calls             each verb as a call: its request, and what its reply means
     call_plan         requests that are sent together, and sent again where that is harmless
+    locations         what WHERE tells
     retry             what may be sent again, and when
     request_encoding  a request, written
     client_session    the conversation with one server: log in, renew, match replies

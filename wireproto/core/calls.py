@@ -11,8 +11,15 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar, cast
 
 from wireproto.core.call_plan import Call, Kind
-from wireproto.core.reply_wire import CONFLICT, MISS, OK, Reply
-from wireproto.core.request_encoding import encode_key_request, encode_key_requests, encode_request, key_bytes
+from wireproto.core.locations import Location, read_node
+from wireproto.core.reply_wire import CONFLICT, MISS, OK, Reply, whole_number
+from wireproto.core.request_encoding import (
+    encode_key_request,
+    encode_key_requests,
+    encode_request,
+    key_bytes,
+    with_options,
+)
 from wireproto.core.verbs import Verb
 from wireproto.errors import ArgumentError, CorruptError, ProtocolError, RequestError
 
@@ -25,6 +32,8 @@ Answer = bytes | Reply
 _READ: Final = Verb.READ
 _DELETE: Final = Verb.DELETE
 """To look a member up in its enumeration takes a third of the time that it takes to encode the request."""
+
+_REPLICA: Final = {"replica": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +66,6 @@ class Value(Generic[V]):
     ttl: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Location:
-    """The node that serves a key, and what the server says about it: `role`, `state` and the like."""
-
-    node: str
-    details: Mapping[str, str]
-
-
 class Calls(Generic[V]):
     """Makes the calls of one client. Every method raises ArgumentError for what the protocol does not allow."""
 
@@ -79,10 +80,14 @@ class Calls(Generic[V]):
         """The value, or None for a miss."""
         return Call(encode_key_request(_READ, key), self.reading)
 
-    def read_with_ttl(self, key: Key) -> Call[Value[V] | None]:
+    def read_replica(self, key: Key) -> Call[V | None]:
+        """As `read`, but a replica may answer."""
+        return Call(encode_request(Verb.READ, (key_bytes(key),), _REPLICA), self.reading)
+
+    def read_with_ttl(self, key: Key, replica: bool = False) -> Call[Value[V] | None]:
         """The value and its time left, or None for a miss."""
-        request = encode_request(Verb.READ, (key_bytes(key),), {"ttl": 1})
-        return Call(request, self._reading_with_ttl)
+        options = {"ttl": 1, **_REPLICA} if replica else {"ttl": 1}
+        return Call(encode_request(Verb.READ, (key_bytes(key),), options), self._reading_with_ttl)
 
     def write(
         self,
@@ -94,13 +99,16 @@ class Calls(Generic[V]):
         keepttl: bool = False,
         nx: bool = False,
         xx: bool = False,
+        sync: int | None = None,
     ) -> Call[bool]:
         """Whether the value was stored: False when `nx` or `xx` did not hold."""
-        return Call(self._write_request(key, value, _write_options(ex, px, keepttl, nx, xx)), WRITING)
+        return Call(self._write_request(key, value, _write_options(ex, px, keepttl, nx, xx, sync)), WRITING)
 
-    def delete(self, key: Key) -> Call[bool]:
+    def delete(self, key: Key, sync: int | None = None) -> Call[bool]:
         """Whether there was such a key."""
-        return Call(encode_key_request(_DELETE, key), DELETING)
+        if sync is None:
+            return Call(encode_key_request(_DELETE, key), DELETING)
+        return Call(encode_request(Verb.DELETE, (key_bytes(key),), {"sync": sync}), DELETING)
 
     def touch(self, key: Key, *, ex: int | None = None, px: int | None = None) -> Call[bool]:
         """Whether there was such a key; it has a new time to live then."""
@@ -124,15 +132,30 @@ class Calls(Generic[V]):
         """As `read`."""
         return encode_key_requests(_READ, keys)
 
+    def read_replica_requests(self, keys: list[Any]) -> list[Any]:
+        """As `read_replica`."""
+        return with_options(_READ, encode_key_requests(_READ, keys), _REPLICA)
+
     def delete_requests(self, keys: list[Any]) -> list[Any]:
         """As `delete`."""
         return encode_key_requests(_DELETE, keys)
 
+    def synced_delete_requests(self, sync: int) -> Callable[[list[Any]], list[Any]]:
+        """As `delete` with `sync`."""
+        return lambda keys: with_options(_DELETE, encode_key_requests(_DELETE, keys), {"sync": sync})
+
     def write_requests(
-        self, values: Mapping[Any, V], ex: int | None, px: int | None, keepttl: bool, nx: bool, xx: bool
+        self,
+        values: Mapping[Any, V],
+        ex: int | None,
+        px: int | None,
+        keepttl: bool,
+        nx: bool,
+        xx: bool,
+        sync: int | None = None,
     ) -> Callable[[list[Any]], list[Any]]:
         """As `write`, for keys of `values`."""
-        options = _write_options(ex, px, keepttl, nx, xx)
+        options = _write_options(ex, px, keepttl, nx, xx, sync)
 
         def encode(keys: list[Any]) -> list[Any]:
             requests: list[Any] = []
@@ -185,11 +208,19 @@ class Calls(Generic[V]):
         milliseconds = None if isinstance(answer, bytes) else answer.options.get("ttl")
         if milliseconds is None:
             return Value(self._decode(value), None)
-        return Value(self._decode(value), _whole_number(milliseconds) / 1000)
+        return Value(self._decode(value), whole_number(milliseconds) / 1000)
 
 
-def _write_options(ex: int | None, px: int | None, keepttl: bool, nx: bool, xx: bool) -> dict[str, int]:
-    return _expiry(ex, px) | {name: 1 for name, wanted in (("keepttl", keepttl), ("nx", nx), ("xx", xx)) if wanted}
+def _write_options(
+    ex: int | None, px: int | None, keepttl: bool, nx: bool, xx: bool, sync: int | None
+) -> dict[str, int]:
+    options = _expiry(ex, px)
+    for name, wanted in (("keepttl", keepttl), ("nx", nx), ("xx", xx)):
+        if wanted:
+            options[name] = 1
+    if sync is not None:
+        options["sync"] = sync
+    return options
 
 
 def _expiry(ex: int | None, px: int | None) -> dict[str, int]:
@@ -199,13 +230,6 @@ def _expiry(ex: int | None, px: int | None) -> dict[str, int]:
     if px is not None:
         options["px"] = px
     return options
-
-
-def _whole_number(text: str) -> int:
-    """A number in an option of a reply. Raises ProtocolError."""
-    if not (text.isdigit() and len(text) < 20):
-        raise ProtocolError("an option of the reply is not a whole number")
-    return int(text)
 
 
 # -- replies
@@ -245,23 +269,22 @@ def _pong(answer: Answer) -> None:
 
 
 def _location(answer: Answer) -> Location:
-    node = _value_of("WHERE", answer)
-    details = {} if isinstance(answer, bytes) else {name: value or "" for name, value in answer.options.items()}
-    return Location(node.decode("utf-8", "replace"), details)
-
-
-def _value_of(verb: str, answer: Answer) -> bytes:
-    """The one argument of a reply that must have it."""
     if isinstance(answer, bytes):
-        return answer
-    if answer.status != OK or len(answer.arguments) != 1:
-        raise _misfit(answer, verb)
-    return answer.arguments[0]
+        return Location(answer.decode("utf-8", "replace"), {})
+    if answer.status != OK or not answer.arguments:
+        raise _misfit(answer, "WHERE")
+    shard, *nodes = answer.arguments
+    details = {name: value or "" for name, value in answer.options.items()}
+    return Location(shard.decode("utf-8", "replace"), details, tuple(read_node(node) for node in nodes))
 
 
 def _statistics(answer: Answer) -> dict[str, Any]:
+    if not isinstance(answer, bytes):
+        if answer.status != OK or len(answer.arguments) != 1:
+            raise _misfit(answer, "STATS")
+        answer = answer.arguments[0]
     try:
-        statistics = json.loads(_value_of("STATS", answer))
+        statistics = json.loads(answer)
     except ValueError as fault:
         raise ProtocolError("STATS was answered with something that is not JSON") from fault
     if not isinstance(statistics, dict):

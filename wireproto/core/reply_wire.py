@@ -39,6 +39,13 @@ _SPACE, _LF, _COLON, _HASH = b" \n:#"
 _NO_OPTIONS: Final[Mapping[str, str | None]] = MappingProxyType({})
 
 
+def whole_number(text: str) -> int:
+    """A number that a reply tells. Raises ProtocolError."""
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise ProtocolError("what should be a whole number in the reply is none")
+    return int(text)
+
+
 class Reply:
     """One reply. `code` and `text` are those of an error; an option without a value is None."""
 

@@ -67,6 +67,12 @@ def encode_key_requests(verb: int, keys: list[Any]) -> list[Any]:
     return requests
 
 
+def with_options(verb: Verb, requests: list[Any], options: Mapping[str, Any]) -> list[Any]:
+    """What `encode_key_requests` gives, with the same options for all. Raises ArgumentError."""
+    end = b" ".join((b"", *_option_words(_BY_VERB[verb], options))) + b"\n"
+    return [request[:-1] + end if isinstance(request, bytes) else request for request in requests]
+
+
 def encode_request(verb: Verb, arguments: Sequence[bytes], options: Mapping[str, Any] = NO_OPTIONS) -> bytes:
     """A request without its tag.
 

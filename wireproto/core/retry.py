@@ -23,6 +23,10 @@ def may_retry(error: RequestError, *, harmless: bool) -> bool:
 
     What surely changed nothing may, if there is a point in it. What may have taken effect may only if it is harmless,
     that is, changes nothing anyway. An expired token is among the first: the client logs in again.
+
+    NOSYNC says that the write did take effect, so nobody but its caller knows whether it is harmless to write again:
+    meanwhile another may have written the key, `nx` would now be a conflict, a DELETE a miss. And where replicas were
+    missing for the server's whole time-out, they will be for the next one.
     """
     if error.took_effect is Effect.NO:
         return error.retryable or isinstance(error, ExpiredError)

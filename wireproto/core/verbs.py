@@ -47,8 +47,10 @@ OPTIONS: Final[Mapping[str, range]] = {
     "keepttl": FLAG,
     "nx": FLAG,
     "xx": FLAG,
+    "replica": FLAG,
     "ex": range(1, MAX_TTL_SECONDS + 1),
     "px": range(1, MAX_TTL_SECONDS * 1000 + 1),
+    "sync": range(9),
     "deadline": range(1, 3_600_001),
 }
 """Every option and the whole numbers it takes."""
@@ -114,16 +116,21 @@ SPECS: Final[tuple[VerbSpec, ...]] = (
         weight=HEAVY,
     ),
     _spec(
-        Verb.READ, (_KEY,), 'read "my_key" ttl', "the value of a key; ttl: and its time left in ms", options=("ttl",)
+        Verb.READ,
+        (_KEY,),
+        'read "my_key" ttl',
+        "the value of a key; ttl: and its time left in ms; replica: may be a little old",
+        options=("ttl", "replica"),
     ),
     _spec(
         Verb.WRITE,
         (_KEY, _VALUE),
         'write "my_key" "my_value" ex=60',
-        "store a value; ex=<s> px=<ms> keepttl; nx: only if absent; xx: only if present",
-        options=("ex", "px", "keepttl", "nx", "xx"),
+        "store a value; ex=<s> px=<ms> keepttl; nx: only if absent; xx: only if present;"
+        " sync=<n>: answered when n replicas have it, else NOSYNC",
+        options=("ex", "px", "keepttl", "nx", "xx", "sync"),
     ),
-    _spec(Verb.DELETE, (_KEY,), 'delete "my_key"', "remove a key"),
+    _spec(Verb.DELETE, (_KEY,), 'delete "my_key"', "remove a key; sync=<n>: as with write", options=("sync",)),
     _spec(
         Verb.TOUCH,
         (_KEY,),
