@@ -18,6 +18,7 @@ import psutil
 import pytest
 import redis
 
+from bench.chaos import namespaces
 from bench.chaos.namespaces import Host, Network, available
 from tests.live.running import REPOSITORY, wait_until
 from wireproto.server.embedded import find_program
@@ -210,8 +211,22 @@ def test_everything_is_removed_also_after_an_error(network: Network) -> None:
     wait_until(lambda: not links & interfaces())
 
 
+def test_a_subnet_that_another_run_takes_first_is_left_to_it(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [network.subnet, network.subnet]
+    unused = namespaces._unused_subnet
+    monkeypatch.setattr(namespaces, "_unused_subnet", lambda root: found.pop() if found else unused(root))
+    one = network.host("one")
+    with Network() as second:
+        assert not found
+        assert second.subnet != network.subnet
+        two = second.host("two")
+        with telephones(network.root, one) as first, telephones(second.root, two) as others:
+            pass_word(first, set(), network)
+            pass_word(others, set(), second)
+
+
 KILLED = """
-import sys, time
+import time
 from bench.chaos.namespaces import Network
 network = Network()
 print(network.host("host").run(["sleep", "1000"]).pid, network.subnet, network.interface, flush=True)
