@@ -28,7 +28,9 @@ import ipaddress
 import json
 import random
 import secrets
+import socket
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -43,6 +45,8 @@ RANGE = ipaddress.IPv4Network("198.18.0.0/15")
 """Reserved for tests of networks (RFC 2544), so hardly in use; a network takes 256 addresses of it."""
 _SUBNET_LENGTH = 24
 _ATTEMPTS = 50
+_JOIN_TIMEOUT = 10.0
+_JOIN_TRY = 0.1
 _RULE_PRIORITY = 100
 """After the table of the router's own addresses, before the main one."""
 
@@ -99,6 +103,7 @@ class Network:
             self.root = Host("root", str(self.subnet[2]), root)
             self._hosts.append(self.root)
             self._router.ip(f"address add {self.subnet[1]}/32 dev lo", "link set lo up")
+            self._wait_until_joined(root)
             undo.pop_all()
 
     def __enter__(self) -> Network:
@@ -121,6 +126,7 @@ class Network:
                 f"link add {link} type veth peer name eth0 netns {namespace.path}", *self._router_end(link, address)
             )
             namespace.ip("link set lo up", *self._host_end("eth0", address, self.subnet))
+            self._wait_until_joined(namespace)
         except BaseException:
             namespace.close()
             raise
@@ -183,6 +189,21 @@ class Network:
         except BaseException:
             root.ip(f"link delete {self.interface}")
             raise
+
+    def _wait_until_joined(self, namespace: NetworkNamespace) -> None:
+        """The kernel drops what is sent until it has noticed, a little later, that both ends of a link are up."""
+        deadline = time.monotonic() + _JOIN_TIMEOUT
+        while time.monotonic() < deadline:
+            with namespace.entered(), socket.socket() as probe:
+                probe.settimeout(_JOIN_TRY)
+                try:
+                    # Nobody listens there: that this is answered shows the way there and back.
+                    probe.connect((str(self.subnet[1]), 1))
+                except ConnectionRefusedError:
+                    return
+                except OSError:
+                    continue
+        raise NetworkError(f"the router of {self.subnet} did not answer")
 
     @staticmethod
     def _host_end(link: str, address: str, subnet: ipaddress.IPv4Network) -> list[str]:
