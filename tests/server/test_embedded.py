@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import socket
@@ -26,8 +28,15 @@ import redis
 import uvloop
 
 from wireproto.errors import ConfigurationError
-from wireproto.server import embedded, embedded_guard, embedded_plan
-from wireproto.server.embedded import EmbeddedNode, EmbeddedNodes, find_program
+from wireproto.server import (
+    embedded,
+    embedded_guard,
+    embedded_guard_link,
+    embedded_keeper,
+    embedded_plan,
+    embedded_probe,
+)
+from wireproto.server.embedded import EmbeddedNode, EmbeddedNodes, EmbeddedSentinel, find_program
 from wireproto.server.node_endpoint import NodeEndpoint
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -112,6 +121,47 @@ def mode(path: Path) -> int:
 
 def password_of(node: EmbeddedNode) -> str:
     return unquote(urlsplit(node.url).password or "")
+
+
+def sentinel_says(started: EmbeddedNodes, sentinel: EmbeddedSentinel, *words: str) -> Any:
+    with client(f"unix://:{started.sentinel_password}@{sentinel.socket}") as connection:
+        return connection.execute_command("SENTINEL", *words)
+
+
+def roles(started: EmbeddedNodes) -> dict[str, tuple[str, int | None]]:
+    """Of each node that answers, its role and the port of the master to which it is linked."""
+    found = {}
+    for node in started.nodes:
+        with client(node.url) as connection, contextlib.suppress(redis.RedisError):
+            said = connection.info("replication")
+            linked = said.get("master_link_status") == "up"
+            found[node.name] = (said["role"], said["master_port"] if linked else None)
+    return found
+
+
+def follow(started: EmbeddedNodes, master: str) -> bool:
+    """Whether a node is the only master, and all others are linked to it."""
+    port = next(node.port for node in started.nodes if node.name == master)
+    wanted = {node.name: ("master", None) if node.name == master else ("slave", port) for node in started.nodes}
+    return roles(started) == wanted
+
+
+class Watched:
+    """What Sentinel says of a shard, for `master_of`."""
+
+    def __init__(self) -> None:
+        self.started: EmbeddedNodes | None = None
+
+    def master_of(self, shard: str) -> str | None:
+        for sentinel in self.started.sentinels if self.started else ():
+            with contextlib.suppress(redis.RedisError):
+                _, port = sentinel_says(self.started, sentinel, "GET-MASTER-ADDR-BY-NAME", shard)  # type: ignore[arg-type]
+                return next(node.name for node in self.started.nodes if node.port == int(port))  # type: ignore[union-attr]
+        return None
+
+
+def pid_of(started: EmbeddedNodes, name: str) -> int:
+    return next(one.pid for one in (*started.nodes, *started.sentinels) if one.name == name)
 
 
 def script(path: Path, text: str) -> str:
@@ -288,7 +338,8 @@ async def test_the_password_is_shown_nowhere(start: Start) -> None:
             assert password not in " ".join(psutil.Process(pid).cmdline())
             assert password not in str(psutil.Process(pid).environ())
         assert mode(folder / f"{node.name}.conf") == 0o600
-        assert password not in repr(embedded_plan.plan_nodes(1, 1, "1mb", "allkeys-lru", password))
+    plan = embedded_plan.make_plan(embedded_plan.Order(1, 1, "1mb", "allkeys-lru", sentinels=1))
+    assert not re.search("[0-9a-f]{64}", repr(plan))
     assert password_of((await start(replicas=1)).nodes[0]) != password_of(started.nodes[0])
 
 
@@ -383,7 +434,7 @@ async def test_stop_ends_nodes_that_are_stopped(start: Start) -> None:
 
 
 async def test_stop_ends_a_guard_that_hangs(start: Start, monkeypatch: pytest.MonkeyPatch, temporary: Path) -> None:
-    monkeypatch.setattr(embedded, "STOP_TIMEOUT", 0.2)
+    monkeypatch.setattr(embedded_guard_link, "STOP_TIMEOUT", 0.2)
     started = await start(shards=2)
     os.kill(guard_of(started), signal.SIGSTOP)
     await started.stop()
@@ -518,6 +569,290 @@ async def test_a_start_that_is_cancelled_leaves_nothing(start: Start, temporary:
         await asyncio.gather(starting, return_exceptions=True)
     await becomes_true(lambda: not os.listdir(temporary), 2)
     assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+
+
+# --- Sentinels --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("program", [None, "redis-server"], ids=["carried", "redis-server"])
+async def test_sentinels_know_all_nodes_and_each_other(start: Start, program: str | None) -> None:
+    if program is not None and shutil.which(program) is None:
+        pytest.skip("not installed")
+    started = await start(shards=2, replicas=2, sentinels=3, program=program, down_after=0.9)
+    assert [(one.name, one.host) for one in started.sentinels] == [
+        (f"sentinel-{number}", "127.0.0.1") for number in (1, 2, 3)
+    ]
+    for sentinel in started.sentinels:
+        with client(f"redis://:{started.sentinel_password}@127.0.0.1:{sentinel.port}") as connection:
+            assert connection.ping()
+            assert connection.info("server")["process_id"] == sentinel.pid
+        with client(f"redis://127.0.0.1:{sentinel.port}") as connection, pytest.raises(redis.AuthenticationError):
+            connection.ping()
+        for node in (node for node in started.nodes if node.role == "master"):
+            said = sentinel_says(started, sentinel, "MASTER", node.shard)
+            known = dict(zip(said[::2], said[1::2], strict=True)) if isinstance(said, list) else said
+            assert {name: int(known[name]) for name in ("port", "quorum", "num-slaves", "num-other-sentinels")} == {
+                "port": node.port,
+                "quorum": 2,
+                "num-slaves": 2,
+                "num-other-sentinels": 2,
+            }
+            assert (int(known["down-after-milliseconds"]), int(known["parallel-syncs"])) == (900, 2)
+            # Not before they are connected to each other.
+            await becomes_true(lambda ask=sentinel, shard=node.shard: quorum(started, ask, shard), 3)  # type: ignore[misc]
+        periods = sentinel_says(started, sentinel, "DEBUG")
+        periods = periods if isinstance(periods, dict) else dict(zip(periods[::2], periods[1::2], strict=True))
+        assert {name: int(periods[name]) for name in embedded_probe.PERIODS} == embedded_probe.PERIODS
+
+
+def quorum(started: EmbeddedNodes, sentinel: EmbeddedSentinel, shard: str) -> bool:
+    try:
+        return str(sentinel_says(started, sentinel, "CKQUORUM", shard)).startswith("OK 3 usable")
+    except redis.ResponseError:
+        return False
+
+
+async def test_sentinels_without_replicas_are_refused(start: Start) -> None:
+    with pytest.raises(ConfigurationError, match="Sentinels are of use only with replicas"):
+        await start(sentinels=3)
+
+
+async def test_nodes_have_ports_only_with_replicas(start: Start) -> None:
+    for node in (await start(replicas=1)).nodes:
+        assert setting(node, "port") == str(node.port)
+    assert [node.port for node in (await start(shards=2)).nodes] == [None, None]
+    assert (await start()).sentinel_password is None
+
+
+async def test_a_port_of_a_sentinel_that_is_taken_is_given_up_for_another(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free_ports = embedded_plan._free_ports
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        answers = [[taken.getsockname()[1], *free_ports(2)]]
+        monkeypatch.setattr(embedded_plan, "_free_ports", lambda count: answers.pop() if answers else free_ports(count))
+        started = await start(replicas=1, sentinels=1)
+        assert started.sentinels[0].port != taken.getsockname()[1]
+
+
+# --- Starting again ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_node_without_replicas_is_started_again_at_once(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    changes: list[tuple[int, ...]] = []
+    started: EmbeddedNodes | None = None
+    started = await start(
+        shards=2, on_change=lambda: changes.append(tuple(node.pid for node in started.nodes)) if started else None
+    )
+    before = [node.pid for node in started.nodes]
+    with caplog.at_level(logging.WARNING, "wireproto.embedded"):
+        for round_ in (1, 2):
+            old = started.nodes[1].pid
+            os.kill(old, signal.SIGKILL)
+            await becomes_true(lambda old=old: started.nodes[1].pid != old, 1)  # type: ignore[misc]
+            await embedded_probe.answers(started.nodes[1].socket)
+            with client(started.nodes[1].url) as connection:
+                assert connection.set("key", round_)
+    assert [node.role for node in started.nodes] == ["master", "master"]
+    assert started.nodes[0].pid == before[0]
+    assert changes[0] == tuple(before), "told when it ended"
+    assert changes[-1] == tuple(node.pid for node in started.nodes), "told when it was started again"
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == len(changes) == 4
+    assert said[0].startswith("embedded node shard-2 was killed by signal 9: ")
+    assert said[3] == f"embedded node shard-2 was started again (process {started.nodes[1].pid})"
+
+
+async def test_a_replica_comes_back_as_one(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    started = await start(replicas=2)
+    await becomes_true(lambda: follow(started, "shard-1"))
+    with client(started.nodes[0].url) as connection:
+        connection.set("key", "value")
+    with caplog.at_level(logging.WARNING, "wireproto.embedded"):
+        os.kill(started.nodes[2].pid, signal.SIGKILL)
+        await becomes_true(lambda: len(caplog.records) == 2)
+    pid = started.nodes[2].pid
+    assert caplog.records[1].getMessage() == (
+        f"embedded node shard-1-replica-2 was started again as a replica of shard-1 (process {pid})"
+    )
+    await becomes_true(lambda: follow(started, "shard-1"))
+    with client(started.nodes[2].url) as connection:
+        assert connection.get("key") == "value"
+
+
+async def test_a_master_without_sentinels_comes_back_as_one(start: Start) -> None:
+    started = await start(replicas=2)
+    pid = started.nodes[0].pid
+    os.kill(pid, signal.SIGKILL)
+    await becomes_true(lambda: started.nodes[0].pid != pid, 1)
+    await becomes_true(lambda: follow(started, "shard-1"))
+
+
+async def test_a_master_comes_back_as_a_replica_of_its_successor(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    watched = Watched()
+    started = watched.started = await start(replicas=2, sentinels=3, master_of=watched.master_of)
+    await becomes_true(lambda: follow(started, "shard-1"))
+    with client(started.nodes[0].url) as connection:
+        connection.set("key", "value")
+        connection.wait(2, 1000)
+    began = time.monotonic()
+    with caplog.at_level(logging.WARNING, "wireproto.embedded"):
+        os.kill(started.nodes[0].pid, signal.SIGKILL)
+        await becomes_true(lambda: len(caplog.records) == 2, 10)
+    took = time.monotonic() - began
+    master = watched.master_of("shard-1")
+    assert master in ("shard-1-replica-1", "shard-1-replica-2")
+    assert f"was started again as a replica of {master} (process" in caplog.records[1].getMessage()
+    await becomes_true(lambda: follow(started, str(master)), 10)
+    for node in started.nodes:
+        with client(node.url) as connection:
+            assert connection.get("key") == "value"
+    print(f"started again after {took:.2f} s")
+    # What Sentinel has rewritten, in nodes' files and in its own, is as private as before.
+    password = str(started.sentinel_password)
+    for path in started.nodes[0].socket.parent.iterdir():
+        assert mode(path) == 0o600, path
+        if path.suffix == ".log":
+            assert password not in path.read_text()
+            assert password_of(started.nodes[0]) not in path.read_text()
+    for name in ("shard-1", "sentinel-1"):
+        assert not re.search("[0-9a-f]{64}", " ".join(psutil.Process(pid_of(started, name)).cmdline()))
+    assert password not in caplog.text
+    assert password not in repr(started.sentinels)
+
+
+@pytest.mark.parametrize("sentinels", [0, 3])
+async def test_a_shard_killed_at_once_has_one_master_again(start: Start, sentinels: int) -> None:
+    watched = Watched()
+    started = watched.started = await start(replicas=2, sentinels=sentinels, master_of=watched.master_of)
+    await becomes_true(lambda: follow(started, "shard-1"))
+    pids = [node.pid for node in started.nodes]
+    for pid in reversed(pids):
+        os.kill(pid, signal.SIGKILL)
+    await becomes_true(lambda: not {node.pid for node in started.nodes} & set(pids), 10)
+    await becomes_true(lambda: any(follow(started, node.name) for node in started.nodes), 20)
+    master = next(name for name, (role, _) in roles(started).items() if role == "master")
+    assert watched.master_of("shard-1") == (master if sentinels else None)
+
+
+async def test_replicas_that_never_reached_their_master_succeed_it_all_the_same(start: Start) -> None:
+    """They were started again while it hung, and are empty; it was killed then."""
+    watched = Watched()
+    started = watched.started = await start(replicas=2, sentinels=3, master_of=watched.master_of)
+    await becomes_true(lambda: follow(started, "shard-1"))
+    before = [node.pid for node in started.nodes]
+    os.kill(before[0], signal.SIGSTOP)
+    for pid in before[1:]:
+        os.kill(pid, signal.SIGKILL)
+    await becomes_true(lambda: not {node.pid for node in started.nodes[1:]} & set(before))
+    os.kill(before[0], signal.SIGKILL)
+    await becomes_true(lambda: started.nodes[0].pid != before[0], 10)
+    await becomes_true(lambda: any(follow(started, node.name) for node in started.nodes), 20)
+    assert watched.master_of("shard-1") in ("shard-1-replica-1", "shard-1-replica-2")
+
+
+async def test_a_sentinel_comes_back_as_itself(start: Start) -> None:
+    started = await start(replicas=1, sentinels=3)
+    (sentinel, *_) = started.sentinels
+    identity = sentinel_says(started, sentinel, "MYID")
+    os.kill(sentinel.pid, signal.SIGKILL)
+    await becomes_true(lambda: started.sentinels[0].pid != sentinel.pid, 1)
+    await becomes_true(lambda: hastened(started, sentinel))
+    assert sentinel_says(started, sentinel, "MYID") == identity
+    await becomes_true(lambda: quorum(started, sentinel, "shard-1"))
+
+
+def hastened(started: EmbeddedNodes, sentinel: EmbeddedSentinel) -> bool:
+    try:
+        return str(embedded_probe.PERIODS["PING-PERIOD"]) in str(sentinel_says(started, sentinel, "DEBUG"))
+    except redis.RedisError:
+        return False
+
+
+async def test_a_master_whose_successor_does_not_come_is_started_again_as_one(
+    start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(embedded_keeper, "FAILOVER_PATIENCE", 0.5)
+    started = await start(replicas=1, sentinels=3, down_after=60.0)
+    pid = started.nodes[0].pid
+    with caplog.at_level(logging.WARNING, "wireproto.embedded"):
+        os.kill(pid, signal.SIGKILL)
+        await becomes_true(lambda: started.nodes[0].pid != pid)
+    assert "was started again as a master, since no other node became it within 0.5 s" in caplog.text
+    await becomes_true(lambda: follow(started, "shard-1"))
+
+
+@pytest.fixture
+def moody(tmp_path: Path) -> tuple[str, Path]:
+    """A program that is the real one, until a file is there."""
+    flag = tmp_path / "flag"
+    text = f'#!/bin/sh\nif [ -e "{flag}" ]; then echo not today; exit 1; fi\nexec "{find_program(None)}" "$@"\n'
+    return script(tmp_path / "moody", text), flag
+
+
+async def test_a_node_that_ends_again_and_again_is_started_less_often(
+    start: Start, moody: tuple[str, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(embedded_keeper, "LONGEST_PAUSE", 0.4)
+    program, flag = moody
+    started = await start(program=program)
+    flag.touch()
+    with caplog.at_level(logging.WARNING, "wireproto.embedded"):
+        os.kill(started.nodes[0].pid, signal.SIGKILL)
+        await becomes_true(lambda: caplog.text.count("ended with code 1: not today") == 5)
+    times = [record.created for record in caplog.records if "started again" in record.getMessage()]
+    pauses = [later - before for before, later in itertools.pairwise(times)]
+    # Each is also for how long the process ran, until the guard looked.
+    assert all(pause >= least for pause, least in zip(pauses, (0.1, 0.2, 0.4, 0.4), strict=True)), pauses
+    assert max(pauses) < 1
+    flag.unlink()
+    await asyncio.wait_for(embedded_probe.answers(started.nodes[0].socket), 2)
+
+
+async def test_a_program_that_is_gone_is_tried_again(
+    start: Start, moody: tuple[str, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    program, _ = moody
+    started = await start(program=program)
+    os.rename(program, f"{program}.away")
+    with caplog.at_level(logging.WARNING, "wireproto.embedded"):
+        os.kill(started.nodes[0].pid, signal.SIGKILL)
+        await becomes_true(lambda: caplog.text.count("shard-1 could not be started again: ") == 2)
+    os.rename(f"{program}.away", program)
+    await asyncio.wait_for(embedded_probe.answers(started.nodes[0].socket), 2)
+
+
+async def test_a_port_that_somebody_took_meanwhile_is_waited_for(
+    start: Start, moody: tuple[str, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    program, flag = moody
+    started = await start(replicas=1, program=program)
+    flag.touch()
+    with caplog.at_level(logging.WARNING, "wireproto.embedded"):
+        os.kill(started.nodes[1].pid, signal.SIGKILL)
+        await becomes_true(lambda: "not today" in caplog.text)
+        with socket.create_server(("127.0.0.1", started.nodes[1].port or 0)):
+            flag.unlink()
+            await becomes_true(lambda: "Address already in use" in caplog.text)
+    await becomes_true(lambda: follow(started, "shard-1"))
+
+
+async def test_stop_while_nodes_are_to_be_started_again_leaves_nothing(start: Start, temporary: Path) -> None:
+    told: list[str] = []
+    started = await start(shards=2, replicas=1, sentinels=1, down_after=60.0, on_exit=told.append)
+    (guard,) = {psutil.Process(one.pid).parent() for one in (*started.nodes, *started.sentinels)}
+    assert guard is not None
+    os.kill(started.nodes[0].pid, signal.SIGKILL)  # waits for its successor
+    await becomes_true(lambda: "shard-1" in told)
+    os.kill(started.nodes[3].pid, signal.SIGKILL)  # is started again while all ends
+    await becomes_true(lambda: "shard-2-replica-1" in told)
+    await started.stop()
+    assert not guard.is_running()
+    assert not any(alive(one.pid) for one in (*started.nodes, *started.sentinels))
+    assert not os.listdir(temporary)
+    assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
 
 
 # --- Programs that cannot work ----------------------------------------------------------------------------------------

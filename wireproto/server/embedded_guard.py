@@ -4,8 +4,8 @@
 
 The first order says what to run and where. The guard makes the private folder, starts the nodes and their Sentinels,
 and reports their process ids. Then it reports those that end, and starts again what it is told to (`{"start": name,
-"lines": [...]}`). When its standard input ends, which is what a `kill -9` of the server comes to, it ends all of them and
-removes the folder. On Linux the kernel ends them should the guard itself be killed.
+"lines": [...]}`). When its standard input ends, which is what a `kill -9` of the server comes to, it ends all of them
+and removes the folder. On Linux the kernel ends them should the guard itself be killed.
 
 It uses the standard library alone, so that it starts in a few milliseconds, and it is in a session of its own, so that
 Ctrl-C at the server's terminal does not reach the nodes before the server has drained.

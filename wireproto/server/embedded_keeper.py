@@ -20,7 +20,7 @@ from typing import Any, Final
 from wireproto.server.embedded_plan import NodePlan, Plan
 
 MasterOf = Callable[[str], str | None]
-"""The name of the node that is the master of a shard at this moment; None if that is not known."""
+"""The name of the node that is the master of a shard at this moment; None if unknown. Asked often; must not raise."""
 
 FAILOVER_PATIENCE: Final = 30.0
 """Seconds for which a master that has ended waits for its successor. A failover takes two to three."""

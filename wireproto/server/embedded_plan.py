@@ -130,6 +130,8 @@ def _replication(password: str | None) -> list[str]:
         "repl-diskless-sync yes",
         "repl-diskless-sync-delay 0",
         "repl-diskless-load on-empty-db",
+        # `repl-backlog-size` stays as it is, for it counts as memory of the node: with 1 MB (Redis) and 10 MB (Valkey)
+        # the other replicas went on without a full copy when the master was killed amid writes of 30 MB/s.
         # A replica whose master hangs gives up after `repl-timeout`; it must be longer than a few pings. The defaults
         # are 10 and 60 s, in which a node that was started again as the replica of one that hangs does nothing else.
         "repl-ping-replica-period 1",
@@ -143,7 +145,7 @@ def _plan_sentinels(
     """Sentinels that know all nodes and each other from the start. Takes their ports from `ports`.
 
     What they would have to find out (`known-…`, which they write into their files themselves) takes two seconds for
-    each other, and ten for replicas that were not attached when they first asked: for so long nothing would be promoted.
+    each other, and ten for replicas that were not attached when they first asked: until then nothing would be promoted.
     """
     known = {f"sentinel-{number}": (ports.pop(), secrets.token_hex(20)) for number in range(1, order.sentinels + 1)}
     plans = {}

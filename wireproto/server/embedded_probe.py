@@ -10,21 +10,21 @@ from typing import Final
 _PROBE: Final = 0.01
 
 PERIODS: Final = {
-    # How often a link is tried again, too. At Sentinel's own second, the link to a master that was just promoted is often
-    # made only after `down-after-milliseconds` of one second, and a healthy master is failed over once more. It cannot be
-    # much shorter: replicas whose INFO is older than five times this are not promoted, and it comes once a second.
+    # Also how often a link is tried again. At Sentinel's own second, the link to a master that was just promoted may
+    # be made only after a `down-after-milliseconds` of one second, and the healthy master is failed over once more.
+    # Not much shorter: replicas whose INFO is older than five times this are not promoted, and it comes once a second.
     "PING-PERIOD": 400,
-    # A master is down when enough Sentinels say so, and what they have said counts for five times this: Sentinel's own
-    # second makes that five, in which a single Sentinel could begin another failover.
+    # What other Sentinels have said counts for five times this. At Sentinel's own second that is long enough for a
+    # single one to begin another failover with what the others said before the last.
     "ASK-PERIOD": 250,
-    # A master that was failed over while it hung is made a replica after four times this from when it goes on (8 s, were it
-    # left to Sentinel), and takes writes until then.
+    # A master that was failed over while it hung takes writes until it is made a replica: four times this after it has
+    # gone on, which is 8 s by Sentinel's own measure.
     "PUBLISH-PERIOD": 500,
-    # Instead of 10 s. Also what makes a master that was started again as a replica a replica in Sentinel's eyes: after twice
-    # this it is failed over.
+    # Instead of 10 s. Twice this after a node that is to be the master has called itself a replica, it counts as down.
     "INFO-PERIOD": 1000,
 }
-"""Milliseconds. Sentinel takes these by `SENTINEL DEBUG` only, from Redis 7.0 and Valkey 7.2 on (`sentinel.c`)."""
+"""Milliseconds. Sentinel takes these by `SENTINEL DEBUG` only, from Redis 7.0 on; what they do is said in its source,
+`sentinel.c`."""
 
 log = logging.getLogger("wireproto.embedded")
 
