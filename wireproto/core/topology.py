@@ -113,6 +113,8 @@ class ShardTopology:
         self._answers: dict[str, tuple[int, str]] = {}
         """What each Sentinel said last: the number of its configuration, and the master in it."""
         self._fenced_until = 0.0
+        self._candidate = ""
+        self._latest_at_fence = -1
         self._samples: deque[tuple[float, int]] = deque(maxlen=_SAMPLES)
         self._history = ""
 
@@ -134,6 +136,8 @@ class ShardTopology:
             self._reports.pop(address, None)
             return
         self._reports[address] = report
+        if self._fenced_until and address == self._candidate and report.role == "master":
+            self.appoint(address)
         if address == self.master and report.role == "master":
             if report.history != self._history:
                 self._samples.clear()
@@ -143,20 +147,33 @@ class ShardTopology:
     def sentinel_said(self, sentinel: str, epoch: int, master: str, replicas: Iterable[str]) -> None:
         """A Sentinel has told its configuration. The latest of all counts, also if who told it cannot be asked now."""
         self._answers[sentinel] = (epoch, master)
-        latest = max(number for number, _ in self._answers.values())
-        if epoch < latest:
+        latest = self._latest
+        if epoch < latest or (self._fenced_until and latest <= self._latest_at_fence):
             return
         named = {name for number, name in self._answers.values() if number == latest}
         if self.master in named and master != self.master:
             return
         self.set_members([master, *replicas])
-        if master != self.master:
-            self._fenced_until = 0.0
+        self._fenced_until = 0.0
         self.appoint(master)
 
-    def failover_begins(self, now: float) -> None:
-        """A Sentinel is about to make another node the master: what the old one is told now would be lost."""
+    @property
+    def _latest(self) -> int:
+        return max((number for number, _ in self._answers.values()), default=-1)
+
+    def failover_begins(self, candidate: str, now: float) -> None:
+        """A Sentinel is telling this node to be the master: what the old one is told from now on would be lost.
+
+        The node is the master as soon as it says so, which is a second before the Sentinel does.
+        """
+        self._candidate = candidate
+        self._latest_at_fence = self._latest
         self._fenced_until = now + FENCE
+
+    @property
+    def is_fenced(self) -> bool:
+        """Whether a failover is under way."""
+        return self._fenced_until > 0.0
 
     def failover_ends(self) -> None:
         """It has given up."""
@@ -174,7 +191,7 @@ class ShardTopology:
             self._judge_by_reports(now)
         if now >= self._fenced_until:
             self._fenced_until = 0.0
-        else:
+        elif self.master != self._candidate:
             self.problem = "another master is being made"
 
     def _judge_by_reports(self, now: float) -> None:
@@ -213,7 +230,7 @@ class ShardTopology:
     def view(self, locate: Callable[[str], tuple[str, int | None]]) -> ShardView:
         """The shard as it stands. `locate` gives a node's URL and process."""
         master = None
-        if self.master is not None and not self._fenced_until:
+        if self.master is not None and (not self._fenced_until or self.master == self._candidate):
             master = NodeView(self.master, *locate(self.master))
         replicas = (self._replica(address, *locate(address)) for address in self._members if address != self.master)
         return ShardView(self.name, master, tuple(replicas), self.failovers, self.problem)

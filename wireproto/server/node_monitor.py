@@ -37,14 +37,14 @@ class NodeMonitor:
         self._client = open_client(url, timeout)
         self._on_report = on_report
 
-    async def run(self, period: float) -> None:
-        """Look every `period` seconds, until cancelled."""
-        pause = period
+    async def run(self, period: Callable[[], float]) -> None:
+        """Look every `period()` seconds, until cancelled."""
+        pause = period()
         try:
             while True:
                 report = await self._look()
                 self._on_report(report)
-                pause = period if report is not None else min(LONGEST_PAUSE, pause * 2)
+                pause = period() if report is not None else min(LONGEST_PAUSE, pause * 2)
                 await asyncio.sleep(pause * random.uniform(0.75, 1.0))  # noqa: S311 - jitter, not a secret
         finally:
             await self._client.aclose()

@@ -109,12 +109,13 @@ class SentinelWatch:
         if channel != _BEGINS and channel not in _ENDS:
             return
         # `slave NAME IP PORT @ MASTER-NAME IP PORT`, or `master NAME IP PORT`
-        words = data.partition("@ ")[2].split() or data.split()[1:]
-        shard = self._shards.get(words[0]) if words else None
+        node, _, master = data.partition(" @ ")
+        words = node.split()
+        shard = self._shards.get(master.split()[0] if master else words[1]) if len(words) == 4 else None
         if shard is None:
             return
         if channel == _BEGINS:
-            shard.failover_begins(self._now())
+            shard.failover_begins(_address(words[2], int(words[3])), self._now())
         else:
             shard.failover_ends()
         self._on_change()

@@ -21,6 +21,8 @@ PERIOD: Final = 0.2
 """Seconds between two looks at a node, and between two times that the views are told."""
 PERIOD_EACH: Final = 0.003
 """Seconds more for each node: to look at one takes 0.2 ms of a core."""
+PERIOD_OF_FAILOVER: Final = 0.02
+"""Seconds between two looks at a node of a shard that is about to have another master."""
 FIRST_LOOK: Final = 2.0
 """Seconds for which a start waits for somebody to name the masters."""
 
@@ -63,6 +65,8 @@ class TopologyWatch:
         self._monitors: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
         self._told: dict[str, tuple[str, str]] = {}
+        self._masters: dict[str, str] = {}
+        """The last master of each shard, as logged."""
         self._known = asyncio.Event()
 
     def _sentinel_watches(self) -> list[SentinelWatch]:
@@ -146,18 +150,19 @@ class TopologyWatch:
                 continue
             self._told[view.name] = (master, view.problem)
             if before is not None or master:
-                self._log(view, "" if before is None else before[0])
+                self._log(view)
             self.on_views([view])
         if not self._without_master():
             self._known.set()
 
-    def _log(self, view: ShardView, before: str) -> None:
-        source = self._sources[view.name]
+    def _log(self, view: ShardView) -> None:
         if view.problem:
             log.warning("shard %s: %s", view.name, view.problem)
-        if view.master is not None and view.master.address != before and not source.is_fixed:
+        before = self._masters.get(view.name)
+        if view.master is not None and view.master.address != before and not self._sources[view.name].is_fixed:
             was = f", after {before}" if before else ""
             log.info("shard %s: the master is %s%s", view.name, view.master.address, was)
+            self._masters[view.name] = view.master.address
 
     def _watch_members(self) -> None:
         """Have a monitor for each node of a shard that has several, or that Sentinels watch."""
@@ -178,12 +183,14 @@ class TopologyWatch:
 
         def on_report(report: NodeReport | None) -> None:
             topology.node_said(address, report)
-            # A new master among the nodes of a list must not wait; all else may wait for the next time.
-            if self._sources[name].sentinel is None:
+            # A new master must not wait; all else may wait for the next time.
+            if self._sources[name].sentinel is None or topology.is_fenced:
                 self._changed()
 
         url, _ = self._locate[name](address)
-        await NodeMonitor(url, self._timeout, on_report).run(self._period())
+        await NodeMonitor(url, self._timeout, on_report).run(
+            lambda: PERIOD_OF_FAILOVER if topology.is_fenced else self._period()
+        )
 
 
 def _topology(source: ShardSource) -> ShardTopology:
