@@ -1,1 +1,1 @@
-"""Faults made on purpose: a proxy that spoils connections, and hosts of their own whose network can be cut."""
+"""The chaos harness: faults made on purpose, and what clients see of them, written down and judged."""

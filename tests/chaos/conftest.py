@@ -1,20 +1,5 @@
-"""Networks for the tests, where the machine can make them."""
+"""Real servers for the ledger."""
 
-from __future__ import annotations
+from tests.live.conftest import server, start_server
 
-import os
-from collections.abc import Iterator
-
-import pytest
-
-from bench.chaos.namespaces import Network, available
-
-
-@pytest.fixture
-def network() -> Iterator[Network]:
-    """A network without hosts. Only a machine that nobody expects it of may do without."""
-    if missing := available():
-        expected = "CI" in os.environ or os.environ.get("WIREPROTO_REQUIRE_NAMESPACES") == "1"
-        (pytest.fail if expected else pytest.skip)(missing)
-    with Network() as made:
-        yield made
+__all__ = ["server", "start_server"]
