@@ -35,7 +35,9 @@ API_KEY = "a-key-that-somebody-chose-0123456789abcdef"
 STATE = State((ApiKeyRecord("id-1", hash_api_key(API_KEY.encode()), "client", "space", 1),), b"s" * 32, "key-1")
 SHARDS = [Shard("a", 2.5), Shard("b", 1.0)]
 VIEWS = [
-    ShardView("a", NodeView("h:1", "redis://:secret@h:1/0"), (NodeView("h:2", "redis://h:2", None, 3, 1.5),), 2, "why"),
+    ShardView(
+        "a", NodeView("h:1", "redis://:secret@h:1/0"), (NodeView("h:2", "redis://h:2", None, 3, "", 1.5),), 2, "why"
+    ),
     ShardView("b", NodeView("/s", "unix:///s", pid=77)),
 ]
 FILES = CertificateFiles(None, Path("cert.pem"), Path("key.pem"))

@@ -34,6 +34,9 @@ class BundleTaker(Protocol):
     role: str
     history: bytes
 
+    def ask_for_history(self) -> None:
+        """Find out anew what `history` is."""
+
     def no_master(self) -> None:
         """The node has refused a write because it is a replica."""
 

@@ -142,6 +142,21 @@ def encode_command(*words: bytes) -> bytes:
     return b"".join(parts)
 
 
+ASK_FOR_HISTORY: Final = encode_command(b"INFO", b"replication")
+_HISTORY: Final = b"master_replid:"
+
+
+def history_of(info: object) -> bytes:
+    """The id of a node's data set, from the answer to INFO replication; empty if it is not there.
+
+    A master gives its stream of changes a new id when it becomes one, and when its first replica comes
+    (https://redis.io/docs/latest/commands/info, and `changeReplicationId` in its source).
+    """
+    if not isinstance(info, bytes):
+        return b""
+    return info.partition(_HISTORY)[2].partition(b"\r")[0].strip()
+
+
 # -- replies
 
 _NOT_EXECUTED: Final[Mapping[str, tuple[str, str]]] = {

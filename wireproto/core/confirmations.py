@@ -18,25 +18,14 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from wireproto.core.bundle import Asker, Batch, Bundle
-from wireproto.core.commands import encode_command
+from wireproto.core.commands import ASK_FOR_HISTORY, encode_command, history_of
 from wireproto.core.node_pipeline import NodePipeline
 
 CHANNEL: Final = b"wireproto:sync"
 """Of the PUBLISH. Nobody listens to it."""
 _COMMANDS: Final = 3
-_HISTORY: Final = b"master_replid:"
 _SHORTEST_WAIT: Final = 0.001
 """Seconds; a WAIT of 0 is one for ever."""
-
-
-def history_of(info: object) -> bytes:
-    """The id of the data set, from the answer to INFO replication; empty if it is not there.
-
-    A master gives its stream of changes a new id whenever it becomes one (https://redis.io/docs/latest/commands/info).
-    """
-    if not isinstance(info, bytes):
-        return b""
-    return info.partition(_HISTORY)[2].partition(b"\r")[0].strip()
 
 
 class _Question(NamedTuple):
@@ -103,7 +92,7 @@ class _Line:
         bundle.commands = [
             encode_command(b"PUBLISH", CHANNEL, b""),
             encode_command(b"WAIT", b"%d" % self._needed, b"%d" % milliseconds),
-            encode_command(b"INFO", b"replication"),
+            ASK_FOR_HISTORY,
         ]
         bundle.kinds, bundle.slots = [0] * _COMMANDS, list(range(_COMMANDS))
         self._pipeline.submit(bundle)
@@ -139,6 +128,8 @@ class _Line:
             found = problem
             if not found and (not history or history != question.history):
                 found = "the master has changed since"
+                if question.bundle.pipeline is not None:
+                    question.bundle.pipeline.ask_for_history()
             try:
                 question.asker.confirm(question.bundle, question.entry, question.line, found, now)
             except Exception as error:

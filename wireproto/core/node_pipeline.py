@@ -16,7 +16,8 @@ from typing import Final
 
 import hiredis
 
-from wireproto.core.bundle import Bundle
+from wireproto.core.bundle import Batch, Bundle
+from wireproto.core.commands import ASK_FOR_HISTORY, history_of
 from wireproto.core.node_health import NodeEvent, NodeState, next_state
 
 _UP: Final = NodeState.UP
@@ -39,6 +40,7 @@ class NodePipeline:
     """
 
     __slots__ = (
+        "_asked_for_history",
         "_has_deadlines",
         "_reader",
         "_received",
@@ -88,6 +90,7 @@ class NodePipeline:
         self.round_trip = 0.0
         """Smoothed time from sent to answered, in seconds."""
         self._has_deadlines = False
+        self._asked_for_history = False
         self._reader = _new_reader()
         self._received = 0
 
@@ -223,6 +226,18 @@ class NodePipeline:
         self.held_until = 0.0
         self.change(NodeEvent.GREETED if trusted else NodeEvent.DOUBTED)
 
+    def ask_for_history(self) -> None:
+        """Find out anew what `history` is: in the stream, so that it holds for what is answered behind it."""
+        if self.state is _UP and not self._asked_for_history:
+            self._asked_for_history = True
+            self.submit(_history_question(self))
+
+    def heard_history(self, history: bytes | None) -> None:
+        """The answer; None if there will be none."""
+        self._asked_for_history = False
+        if history is not None:
+            self.history = history
+
     def no_master(self) -> None:
         """The node has refused a write because it is a replica, or another is the master: it is to get no more."""
         self.refused_as_replica = True
@@ -267,6 +282,28 @@ class NodePipeline:
             self.waiting_requests -= len(bundle.kinds)
             self.queued_bytes -= bundle.cost
             _fail(bundle, "DOWN", self._why_not())
+
+
+class _HistoryQuestion:
+    """Owns the bundle of a question for a pipeline's history."""
+
+    def __init__(self, pipeline: NodePipeline) -> None:
+        self._pipeline = pipeline
+
+    def deliver(self, bundle: Bundle, first: int, replies: list[object], size: int, now: float) -> None:
+        self._pipeline.heard_history(history_of(replies[0]))
+
+    def fail(self, bundle: Bundle, code: str, text: str, retry_ms: int | None = None) -> None:
+        self._pipeline.heard_history(None)
+
+    def give_up(self, error: Exception) -> None:
+        """Nothing in here can fail."""
+
+
+def _history_question(pipeline: NodePipeline) -> Bundle:
+    bundle = Bundle(_HistoryQuestion(pipeline), Batch(), 0.0)
+    bundle.commands, bundle.kinds, bundle.slots = [ASK_FOR_HISTORY], [0], [0]
+    return bundle
 
 
 def _fail(bundle: Bundle, code: str, text: str, retry_ms: int | None = None) -> None:

@@ -65,6 +65,8 @@ class NodeView:
     """Its process, where it was started here."""
     lag_ms: int | None = None
     """How far behind the master a replica was at the last look; None if that is not known."""
+    history: str = ""
+    """The id of a master's stream of changes."""
     caught_up_to: float = NEVER
     """The latest moment whose every change a replica has; NEVER for one that is not to be read."""
 
@@ -108,6 +110,7 @@ class ShardTopology:
         self._last_master: str | None = None
         self._is_watched = is_watched
         self._reports: dict[str, NodeReport] = {}
+        self._looked_at: set[str] = set()
         self._known = tuple(known)
         self._members: list[str] = []
         self._answers: dict[str, tuple[int, str]] = {}
@@ -132,6 +135,7 @@ class ShardTopology:
 
     def node_said(self, address: str, report: NodeReport | None) -> None:
         """A node has answered, or not."""
+        self._looked_at.add(address)
         if report is None:
             self._reports.pop(address, None)
             return
@@ -201,6 +205,8 @@ class ShardTopology:
         if self.master in claimants:
             others = ", ".join(address for address in claimants if address != self.master)
             self.problem = f"another node says that it is the master: {others}" if others else ""
+        elif self._last_master is None and not self._looked_at.issuperset(self._members):
+            self.problem = "not all nodes have been asked"  # nor is the first to answer the master because of that
         elif len(claimants) == 1:
             self.appoint(claimants[0])
         elif len(followed) == 1:
@@ -231,7 +237,7 @@ class ShardTopology:
         """The shard as it stands. `locate` gives a node's URL and process."""
         master = None
         if self.master is not None and (not self._fenced_until or self.master == self._candidate):
-            master = NodeView(self.master, *locate(self.master))
+            master = NodeView(self.master, *locate(self.master), history=self._history)
         replicas = (self._replica(address, *locate(address)) for address in self._members if address != self.master)
         return ShardView(self.name, master, tuple(replicas), self.failovers, self.problem)
 
@@ -249,4 +255,4 @@ class ShardTopology:
         # Against what the master had when this replica was asked, and not what it has had since.
         seen = next((at for at, _ in reversed(self._samples) if at <= report.at), caught_up_to)
         lag_ms = max(0, round((seen - caught_up_to) * 1000))
-        return NodeView(address, url, pid, lag_ms, caught_up_to if report.in_sync else NEVER)
+        return NodeView(address, url, pid, lag_ms, caught_up_to=caught_up_to if report.in_sync else NEVER)

@@ -17,7 +17,7 @@ from typing import Final, cast
 
 import hiredis
 
-from wireproto.core.confirmations import history_of
+from wireproto.core.commands import history_of
 from wireproto.core.node_health import NodeEvent, NodeState
 from wireproto.core.node_pipeline import NodePipeline, NodeProtocolError
 from wireproto.server.node_endpoint import NodeEndpoint

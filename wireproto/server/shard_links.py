@@ -85,8 +85,11 @@ class ShardLinks:
         """Follow the shard."""
         self.view = view
         master = self._endpoint(view.master)
+        history = b"" if view.master is None else view.master.history.encode()
         for connection in (*self._masters, *self._confirming):
             connection.aim(master)
+            if history not in (b"", connection.pipeline.history):
+                connection.pipeline.ask_for_history()
         wanted = {replica.address: replica for replica in view.replicas}
         for address in self._replicas.keys() - wanted.keys():
             for connection in self._replicas.pop(address):
