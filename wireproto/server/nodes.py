@@ -151,6 +151,8 @@ class NodeConnection:
             async with asyncio.timeout(self._connect_timeout) as self._attempt:
                 await endpoint.connect(lambda: link)
                 role, history = await link.greet(endpoint.greeting())
+                if link is not self._link:
+                    raise GreetingError("it is not wanted any more")
                 if role not in (self._role, "unknown"):
                     raise GreetingError(f"it is a {role}, not a {self._role}")
         except (OSError, TimeoutError, GreetingError) as error:
@@ -202,7 +204,7 @@ class NodeConnection:
             self._drop(self._link, sent_before=now - self._timeout)
             overdue = False
         self._overdue_before = overdue
-        if pipeline.refused_as_replica and self._link is not None:
+        if pipeline.refused_as_replica and pipeline.state is NodeState.SUSPECT and self._link is not None:
             self._part(self._link, now)
         elif self._doubted:
             self._trust_again(now)

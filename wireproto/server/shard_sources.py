@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from wireproto.errors import ConfigurationError
 from wireproto.server.embedded import EmbeddedNode, EmbeddedNodes, find_program
 from wireproto.server.sentinel_address import SentinelAddress
 from wireproto.server.topology_watch import ShardSource, TopologyWatch
@@ -17,6 +18,7 @@ async def shards_of(settings: Settings) -> AsyncIterator[TopologyWatch]:
     if settings.nodes:
         yield TopologyWatch([_named(shard) for shard in settings.nodes], settings)
         return
+    _check_sync(settings)
     started = _StartedNodes()
     started.nodes = await EmbeddedNodes.start(
         shards=settings.shards,
@@ -34,6 +36,16 @@ async def shards_of(settings: Settings) -> AsyncIterator[TopologyWatch]:
         yield started.watch
     finally:
         await started.nodes.stop()
+
+
+def _check_sync(settings: Settings) -> None:
+    """Refuse to wait for replicas that are not there. Raises ConfigurationError."""
+    wanted_by = {"sync": settings.sync} | {f"namespace_sync: {name}": count for name, count in settings.namespace_sync}
+    for name, wanted in wanted_by.items():
+        if wanted > settings.replicas:
+            raise ConfigurationError(
+                f"{name}: {wanted} replicas are to have each write, {settings.replicas} are started"
+            )
 
 
 def _named(shard: ShardAddress) -> ShardSource:
