@@ -271,9 +271,11 @@ def test_a_certificate_of_ones_own(start_server: StartServer, tmp_path: Path) ->
 
 def test_one_master_and_three_replicas(start_server: StartServer) -> None:
     server = start_server("--shards", "1", "--replicas", "3")
-    assert "nodes: shard-1 (started here, 256mb each)" in server.lines
-    (node,) = server.stats()["nodes"]  # type: ignore[misc]
-    assert (node["shard"], node["role"], node["state"]) == ("shard-1", "master", "up")
+    assert "nodes: shard-1 (started here, 256mb each, with 3 replicas for each shard and 3 Sentinels)" in server.lines
+    nodes = server.stats()["nodes"]
+    assert isinstance(nodes, list)
+    assert [(node["shard"], node["role"]) for node in nodes] == [("shard-1", "master")] + [("shard-1", "replica")] * 3
+    assert nodes[0]["state"] == "up"
     folder = Path(psutil.Process(server.node_pid("shard-1")).cwd())
     password = next(
         line.split()[1] for line in (folder / "shard-1.conf").read_text().splitlines() if line.startswith("requirepass")

@@ -32,8 +32,7 @@ def greeting(
         lines.append(f"listening on {shown_host}:{sockets.plain.getsockname()[1]} (plain TCP, for nc)")
     if workers:
         lines.append(f"workers: {len(workers)} (processes {' '.join(map(str, workers))})")
-    kind = "named" if settings.nodes else f"started here, {settings.node_memory} each"
-    lines.append(f"nodes: {' '.join(sorted(shard.name for shard in shards))} ({kind})")
+    lines.append(f"nodes: {' '.join(sorted(shard.name for shard in shards))} ({_kind_of_nodes(settings)})")
     if down:
         lines.append(f"nodes that cannot be reached: {' '.join(down)}")
     authority = ""
@@ -50,6 +49,15 @@ def greeting(
         lines.append(f"API key: shown at the first start; its hash is in {settings.state_folder}")
     target = "localhost" if host in ("127.0.0.1", "::1") else shown_host
     return [*lines, *_to_paste(f"{target}:{port}{authority}", api_key)]
+
+
+def _kind_of_nodes(settings: Settings) -> str:
+    if settings.nodes:
+        return "named"
+    kind = f"started here, {settings.node_memory} each"
+    if not settings.replicas:
+        return kind
+    return f"{kind}, with {settings.replicas} replicas for each shard and {settings.sentinel_count} Sentinels"
 
 
 def _to_paste(target: str, api_key: str) -> list[str]:

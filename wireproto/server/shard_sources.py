@@ -43,9 +43,7 @@ def _check_sync(settings: Settings) -> None:
     wanted_by = {"sync": settings.sync} | {f"namespace_sync: {name}": count for name, count in settings.namespace_sync}
     for name, wanted in wanted_by.items():
         if wanted > settings.replicas:
-            raise ConfigurationError(
-                f"{name}: {wanted} replicas are to have each write, {settings.replicas} are started"
-            )
+            raise ConfigurationError(f"{name}: {wanted} replicas must have each write, {settings.replicas} are started")
 
 
 def _named(shard: ShardAddress) -> ShardSource:
