@@ -110,9 +110,10 @@ class ShardTopology:
         self._last_master: str | None = None
         self._is_watched = is_watched
         self._reports: dict[str, NodeReport] = {}
-        self._looked_at: set[str] = set()
         self._known = tuple(known)
         self._members: list[str] = []
+        self._asked: set[str] = set()
+        """The nodes that have answered, or failed to, at least once."""
         self._answers: dict[str, tuple[int, str]] = {}
         """What each Sentinel said last: the number of its configuration, and the master in it."""
         self._fenced_until = 0.0
@@ -135,7 +136,7 @@ class ShardTopology:
 
     def node_said(self, address: str, report: NodeReport | None) -> None:
         """A node has answered, or not."""
-        self._looked_at.add(address)
+        self._asked.add(address)
         if report is None:
             self._reports.pop(address, None)
             return
@@ -205,8 +206,9 @@ class ShardTopology:
         if self.master in claimants:
             others = ", ".join(address for address in claimants if address != self.master)
             self.problem = f"another node says that it is the master: {others}" if others else ""
-        elif self._last_master is None and not self._looked_at.issuperset(self._members):
-            self.problem = "not all nodes have been asked"  # nor is the first to answer the master because of that
+        elif not followed and self._last_master is None and not self._asked.issuperset(self._members):
+            # One that was replaced long ago may be the first to answer.
+            self.problem = "not all nodes have been asked yet"
         elif len(claimants) == 1:
             self.appoint(claimants[0])
         elif len(followed) == 1:
