@@ -45,13 +45,14 @@ class NodeReport:
         """The report in the answer to INFO replication (https://redis.io/docs/latest/commands/info)."""
         role = {"master": "master", "slave": "replica"}.get(str(info.get("role")), "unknown")
         offset = info.get("slave_repl_offset" if role == "replica" else "master_repl_offset")
+        followers = info.get("connected_slaves")
         return cls(
             at=at,
             role=role,
             history=str(info.get("master_replid", "")),
             offset=offset if isinstance(offset, int) else -1,
             in_sync=info.get("master_link_status") == "up" and not info.get("master_sync_in_progress"),
-            followers=int(info.get("connected_slaves", 0)),
+            followers=followers if isinstance(followers, int) else 0,
         )
 
 
