@@ -339,22 +339,15 @@ class Dispatch:
 
     # -- to the nodes
 
-    def submit(self, now: float) -> None:
+    def submit(self) -> None:
         """Hand the bundles of this read to their nodes."""
         owners, self._owners = self._owners, []
         for owner in owners:
-            if self._recent_writes is None and self._lanes[owner].replicas:
-                self._note_writes(owner, now)
             self._submit_one(owner, None)
         if self._replica_bundles:
             bundles, self._replica_bundles = self._replica_bundles, {}
             for replica, bundle in bundles.items():
                 replica.submit(bundle)
-
-    def _note_writes(self, owner: int, now: float) -> None:
-        bundle = self._bundles[owner]
-        if bundle is not None and not all(kind == READ for kind in bundle.kinds):
-            self._written_at = now
 
     def _submit_one(self, owner: int, replica: NodePipeline | None) -> None:
         if replica is not None:
@@ -365,4 +358,10 @@ class Dispatch:
         bundle = self._bundles[owner]
         if bundle is not None:
             self._bundles[owner] = None
+            if self._recent_writes is None and self._lanes[owner].replicas:
+                self._note_writes(bundle)
             self._pipelines[owner].submit(bundle)
+
+    def _note_writes(self, bundle: Bundle) -> None:
+        if not all(kind == READ for kind in bundle.kinds):
+            self._written_at = bundle.received_at

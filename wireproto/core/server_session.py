@@ -219,7 +219,7 @@ class ServerSession:
         if self.state is _CLOSED or (self._input_ended and not self._blocked):
             self.stop_reading()
         self._answers.end_of_read()
-        self._dispatch.submit(self._now)
+        self._dispatch.submit()
         if self._blocked:
             self._on_output()
 
