@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from wireproto.core.bundle import Batch, Bundle
 from wireproto.core.node_health import NodeEvent, NodeState
@@ -216,3 +218,302 @@ def test_the_round_trip_is_smoothed() -> None:
         node.data_to_send(1.0)
         node.receive(b"+OK\r\n", 1.5)
     assert node.round_trip == pytest.approx(0.5, rel=0.01)
+
+
+# -- a node that is not trusted
+
+
+def suspect() -> NodePipeline:
+    node = pipeline(up=False)
+    node.greeted("master", b"h", trusted=False)
+    return node
+
+
+def counts(node: NodePipeline) -> tuple[int, int, int]:
+    return node.waiting_requests, node.in_flight_requests, node.queued_bytes
+
+
+def test_a_suspect_takes_one_bundle_at_a_time_until_it_answers() -> None:
+    node, tried, refused = suspect(), Owner(), Owner()
+    assert node.state is NodeState.SUSPECT
+    node.submit(bundle(tried, 2, 10))
+    node.submit(bundle(refused))
+    assert node.data_to_send(1.0).count(b"PING") == 2
+    node.submit(bundle(refused))
+    node.receive(b"+A\r\n", 1.1)
+    assert node.state is NodeState.UP, "it answers"
+    assert refused.failures == [("DOWN", None)] * 2
+    node.submit(bundle(tried))
+    node.submit(bundle(tried))
+    assert node.data_to_send(1.2).count(b"PING") == 2
+    node.receive(b"+B\r\n+C\r\n+D\r\n", 1.3)
+    assert tried.replies == [b"A", b"B", b"C", b"D"]
+    assert counts(node) == (0, 0, 0)
+
+
+def test_a_suspect_that_does_not_answer_fails_the_one_that_tried() -> None:
+    node, owner = suspect(), Owner()
+    node.submit(bundle(owner, 1, 10))
+    node.data_to_send(1.0)
+    node.lost(sent_before=2.0)
+    assert owner.failures == [("TIMEOUT", None)]
+    assert node.state is NodeState.DOWN
+    assert counts(node) == (0, 0, 0)
+
+
+def test_what_a_suspect_took_and_was_not_sent_is_told() -> None:
+    node, owner = suspect(), Owner()
+    node.submit(bundle(owner, 1, 10))
+    node.lost()
+    assert owner.failures == [("DOWN", None)]
+    assert counts(node) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("make", [pipeline, suspect])
+def test_a_node_that_has_refused_a_write_as_a_replica_gets_nothing(make: Callable[[], NodePipeline]) -> None:
+    node, sent, waiting, refused = make(), Owner(), Owner(), Owner()
+    node.submit(bundle(sent, 2))
+    node.data_to_send(1.0)
+    if node.state is NodeState.UP:
+        node.submit(bundle(waiting))
+    node.receive(b"+A\r\n", 1.1)
+    node.no_master()
+    assert node.state is NodeState.SUSPECT
+    node.submit(bundle(refused))
+    assert refused.failures == [("DOWN", None)]
+    assert node.data_to_send(1.2) == b""
+    node.receive(b"+B\r\n", 1.3)
+    assert sent.replies == [b"A", b"B"], "what it was sent before is still read"
+    assert node.state is NodeState.SUSPECT, "and does not make it trusted"
+    node.lost()
+    assert waiting.failures in ([], [("DOWN", None)])
+    assert counts(node) == (0, 0, 0)
+    node.change(NodeEvent.TRY)
+    node.submit(bundle(refused))
+    assert len(refused.failures) == 2
+    node.greeted("master", b"h", trusted=True)
+    node.submit(bundle(refused))
+    assert node.data_to_send(2.0) != b""
+    assert len(refused.failures) == 2
+
+
+def test_what_a_node_says_in_its_greeting_is_known() -> None:
+    node = pipeline(up=False)
+    assert (node.role, node.history) == ("unknown", b"")
+    node.greeted("master", b"abc", trusted=True)
+    assert (node.role, node.history) == ("master", b"abc")
+
+
+# -- while requests are held
+
+
+def held(until: float = 5.0) -> NodePipeline:
+    """A node that was up, and is lost."""
+    node = pipeline()
+    node.lost(hold_until=until)
+    return node
+
+
+def received(owner: Owner, at: float, cost: int = 0) -> Bundle:
+    made = bundle(owner, 1, cost)
+    made.received_at = at
+    return made
+
+
+def test_held_requests_are_sent_when_the_node_is_back() -> None:
+    node, before, after = pipeline(), Owner(), Owner()
+    node.submit(bundle(before, 2, 10))
+    node.lost(hold_until=5.0)
+    node.submit(received(after, 1.0, 20))
+    assert node.data_to_send(1.0) == b""
+    node.give_up_held(4.9)
+    node.change(NodeEvent.TRY)
+    node.submit(received(after, 2.0))
+    assert node.data_to_send(2.0) == b""
+    assert counts(node) == (4, 0, 30)
+    node.greeted("master", b"h", trusted=True)
+    assert node.held_until == 0.0
+    assert node.data_to_send(3.0).count(b"PING") == 4
+    node.receive(b"+A\r\n+B\r\n+C\r\n+D\r\n", 3.1)
+    assert (before.replies, after.replies) == ([b"A", b"B"], [b"C", b"D"])
+    assert before.failures == after.failures == []
+    assert counts(node) == (0, 0, 0)
+
+
+def test_what_was_sent_is_not_held_for_its_outcome_is_unknown() -> None:
+    node, sent, waiting = pipeline(), Owner(), Owner()
+    node.submit(bundle(sent, 1, 10))
+    node.data_to_send(1.0)
+    node.submit(bundle(waiting, 1, 20))
+    node.lost(hold_until=5.0)
+    assert sent.failures == [("LOST", None)]
+    assert waiting.failures == []
+    assert counts(node) == (1, 0, 20)
+
+
+def test_held_requests_are_given_up_when_their_time_is_over() -> None:
+    node, early, late = held(5.0), Owner(), Owner()
+    node.submit(received(early, 1.0, 10))
+    node.submit(received(late, 5.0, 10))
+    assert late.failures == [("DOWN", None)], "it came too late to be held"
+    node.give_up_held(4.999)
+    assert early.failures == []
+    node.give_up_held(5.0)
+    assert early.failures == [("DOWN", None)]
+    node.submit(received(early, 4.0))
+    assert len(early.failures) == 2, "nothing is held any more"
+    assert counts(node) == (0, 0, 0)
+
+
+def test_a_node_that_is_lost_again_before_it_was_of_use_holds_what_waits() -> None:
+    node, owner = held(5.0), Owner()
+    node.submit(received(owner, 1.0))
+    for hold_until in (0.0, 4.0):
+        node.change(NodeEvent.TRY)
+        node.lost(hold_until=hold_until)
+        assert node.held_until == 5.0
+        assert owner.failures == []
+    node.give_up_held(5.0)
+    assert owner.failures == [("DOWN", None)]
+
+
+def test_a_deadline_passes_while_requests_are_held() -> None:
+    node, patient, hasty = held(5.0), Owner(), Owner()
+    node.submit(received(patient, 1.0, 10))
+    made = received(hasty, 1.0, 20)
+    made.deadline = 2.0
+    node.submit(made)
+    node.give_up_late(2.0)
+    assert hasty.failures == []
+    node.give_up_late(2.1)
+    assert hasty.failures == [("LATE", None)]
+    assert counts(node) == (1, 0, 10)
+    node.change(NodeEvent.TRY)
+    node.greeted("master", b"h", trusted=True)
+    assert node.data_to_send(3.0).count(b"PING") == 1
+    assert patient.failures == []
+
+
+def test_what_is_held_is_bounded_too() -> None:
+    node, owner = held(), Owner()
+    node.submit(received(owner, 1.0, 1000))
+    node.submit(received(owner, 1.0, 1))
+    assert owner.failures == [("BUSY", 50)]
+
+
+def test_the_node_is_woken_for_what_was_held() -> None:
+    woken: list[int] = []
+    node = NodePipeline("n", lambda: woken.append(1), max_requests=9, max_bytes=9, max_value=9)
+    node.held_until = 5.0
+    node.submit(received(Owner(), 1.0))
+    node.submit(received(Owner(), 1.0))
+    assert woken == [1]
+
+
+# -- everything that may happen, in any order
+
+
+class PipelineMachine(RuleBasedStateMachine):
+    """Whatever happens, every entry is answered once, and the counts are those of what waits and is in flight."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.node = NodePipeline("n", lambda: None, max_requests=12, max_bytes=60, max_value=100)
+        self.now = 1.0
+        self.owners: list[tuple[Owner, Bundle]] = []
+
+    def _answered(self, owner: Owner, made: Bundle) -> int:
+        assert len(owner.failures) <= 1, "a bundle fails once"
+        return len(made.kinds) if owner.failures else len(owner.replies)
+
+    @rule(count=st.integers(1, 4), cost=st.integers(0, 30), deadline=st.sampled_from([0.0, 0.0, 0.5, 2.0]))
+    def submit(self, count: int, cost: int, deadline: float) -> None:
+        owner = Owner()
+        made = bundle(owner, count, cost)
+        made.received_at = self.now
+        made.deadline = self.now + deadline if deadline else 0.0
+        self.owners.append((owner, made))
+        self.node.submit(made)
+
+    @rule(seconds=st.sampled_from([0.1, 0.6, 3.0]))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule()
+    def send(self) -> None:
+        before = self.node.waiting_requests
+        data = self.node.data_to_send(self.now)
+        if data:
+            assert self.node.state in (NodeState.UP, NodeState.SUSPECT)
+            assert not self.node.refused_as_replica
+            assert not self.node.stopped
+            assert data.count(b"PING") <= before
+
+    @precondition(lambda self: self.node.in_flight)
+    @rule(share=st.floats(0.0, 1.0))
+    def receive(self, share: float) -> None:
+        count = max(1, round(share * self.node.in_flight_requests))
+        self.node.receive(b"+OK\r\n" * count, self.now)
+
+    @precondition(lambda self: self.node.in_flight)
+    @rule()
+    def receive_half(self) -> None:
+        self.node.receive(b"$3\r\n", self.now)
+        self.node.receive(b"abc\r\n", self.now)
+
+    @precondition(lambda self: self.node.state is NodeState.DOWN)
+    @rule()
+    def try_again(self) -> None:
+        self.node.change(NodeEvent.TRY)
+
+    @precondition(lambda self: self.node.state is NodeState.PROBING)
+    @rule(trusted=st.booleans())
+    def greet(self, trusted: bool) -> None:
+        self.node.greeted("master", b"h", trusted=trusted)
+
+    @precondition(lambda self: self.node.state is not NodeState.DOWN)
+    @rule(hold=st.sampled_from([0.0, 1.0]), silence=st.sampled_from([0.0, 0.5]))
+    def lose(self, hold: float, silence: float) -> None:
+        self.node.lost(self.now - silence if silence else 0.0, self.now + hold if hold else 0.0)
+
+    @precondition(lambda self: self.node.state in (NodeState.UP, NodeState.SUSPECT))
+    @rule()
+    def refuse(self) -> None:
+        self.node.no_master()
+
+    @rule(stopped=st.booleans())
+    def stop(self, stopped: bool) -> None:
+        if self.node.state in (NodeState.UP, NodeState.SUSPECT):
+            self.node.stopped = stopped
+
+    @rule()
+    def look_at_the_time(self) -> None:
+        self.node.give_up_late(self.now)
+        self.node.give_up_held(self.now)
+        assert not any(made.deadline and made.deadline < self.now for made in self.node.waiting)
+
+    @invariant()
+    def the_counts_are_right(self) -> None:
+        waiting, in_flight = list(self.node.waiting), list(self.node.in_flight)
+        assert self.node.waiting_requests == sum(len(made.kinds) for made in waiting)
+        assert self.node.in_flight_requests == sum(len(made.kinds) - made.answered for made in in_flight)
+        assert self.node.queued_bytes == sum(made.cost for made in (*waiting, *in_flight))
+        kept = {id(made) for made in (*waiting, *in_flight)}
+        for owner, made in self.owners:
+            assert (self._answered(owner, made) < len(made.kinds)) == (id(made) in kept)
+            assert not owner.bugs
+
+    def teardown(self) -> None:
+        if not hasattr(self, "node"):
+            return
+        if self.node.state is NodeState.DOWN:
+            self.node.change(NodeEvent.TRY)
+        self.node.lost()
+        self.node.give_up_held(1e9)
+        assert counts(self.node) == (0, 0, 0)
+        for owner, made in self.owners:
+            assert self._answered(owner, made) == len(made.kinds)
+            assert len(owner.replies) <= len(made.kinds) - bool(owner.failures)
+
+
+TestPipelineMachine = PipelineMachine.TestCase
