@@ -17,6 +17,8 @@ from wireproto.core.topology import NodeReport
 
 LONGEST_PAUSE: Final = 1.0
 """Seconds between two looks at a node that cannot be reached."""
+NO_ANSWER: Final = (RedisError, OSError, ValueError, TypeError, LookupError, AttributeError)
+"""What to ask may raise: where an answer is of the wrong kind, redis-py raises whatever it stumbles over."""
 
 
 def open_client(url: str, timeout: float) -> Any:
@@ -53,6 +55,6 @@ class NodeMonitor:
         asked_at = monotonic()
         try:
             return NodeReport.from_info(await self._client.info("replication"), asked_at)
-        except (RedisError, OSError, ValueError, UnicodeError):
+        except NO_ANSWER:
             # What is wrong with the node is logged by those who want to use it.
             return None

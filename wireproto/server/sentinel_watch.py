@@ -16,7 +16,7 @@ from typing import Any, Final
 from redis.exceptions import RedisError
 
 from wireproto.core.topology import ShardTopology
-from wireproto.server.node_monitor import open_client
+from wireproto.server.node_monitor import NO_ANSWER, open_client
 
 POLL: Final = 1.0
 """Seconds between two questions when there is no message."""
@@ -65,7 +65,7 @@ class SentinelWatch:
         while True:
             try:
                 await self._watch()
-            except (RedisError, OSError, TimeoutError, ValueError) as error:
+            except NO_ANSWER as error:
                 self._tell_problem(f"cannot be asked: {error}")
             await asyncio.sleep(self._pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
             self._pause = min(LONGEST_PAUSE, self._pause * 2)

@@ -1,0 +1,85 @@
+"""Nodes and Sentinels that answer what redis-py does not expect: that is no answer, and ends no watch."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from time import monotonic
+
+import pytest
+
+from wireproto.core.topology import NodeReport, ShardTopology
+from wireproto.server.node_monitor import NodeMonitor
+from wireproto.server.sentinel_watch import SentinelWatch
+
+NONSENSE = [b":5\r\n", b"$-1\r\n", b"*1\r\n$1\r\na\r\n", b"*0\r\n", b"*-1\r\n", b"garbage\r\n", b"$2\r\n\xff\xfe\r\n"]
+
+
+@asynccontextmanager
+async def answering(nonsense: bytes) -> AsyncIterator[str]:
+    """A server that greets like Redis and answers everything else with this; its URL."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while (line := await reader.readline()) != b"":
+                words = []
+                for _ in range(int(line[1:])):
+                    size = await reader.readline()
+                    words.append((await reader.readexactly(int(size[1:]) + 2))[:-2])
+                writer.write(b"+OK\r\n" if words[0] == b"CLIENT" else nonsense)
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+class EventHandler(logging.Handler):
+    """Tells when something has been logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logged = asyncio.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.logged.set()
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE)
+async def test_a_node_that_does_not_say_what_it_is(nonsense: bytes) -> None:
+    reports: list[NodeReport | None] = []
+    told_twice = asyncio.Event()
+
+    def on_report(report: NodeReport | None) -> None:
+        reports.append(report)
+        if len(reports) == 2:
+            told_twice.set()
+
+    async with answering(nonsense) as url:
+        monitor = asyncio.create_task(NodeMonitor(url, 1.0, on_report).run(0.01))
+        async with asyncio.timeout(5):
+            await told_twice.wait()
+        assert not monitor.done(), "it goes on looking"
+        monitor.cancel()
+        await asyncio.gather(monitor, return_exceptions=True)
+    assert reports[0] is None
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE)
+async def test_a_sentinel_that_names_nobody(nonsense: bytes) -> None:
+    topology = ShardTopology("s", is_watched=True)
+    handler = EventHandler()
+    logging.getLogger("wireproto.sentinel").addHandler(handler)
+    async with answering(nonsense) as url:
+        sentinel = SentinelWatch("x", url, 1.0, {"s": topology}, lambda: None, monotonic)
+        watch = asyncio.create_task(sentinel.run())
+        async with asyncio.timeout(5):
+            await handler.logged.wait()
+        assert not watch.done(), "it goes on asking"
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
+    logging.getLogger("wireproto.sentinel").removeHandler(handler)
+    assert topology.master is None
