@@ -23,7 +23,7 @@ def pipeline(name: str, *, history: bytes = b"h", up: bool = True, max_requests:
     made = NodePipeline(name, lambda: None, max_requests=max_requests, max_bytes=1000, max_value=1000)
     if up:
         made.change(NodeEvent.TRY)
-        made.greeted("master", history, trusted=True)
+        made.greeted("master", history, 0.0, trusted=True)
     return made
 
 
@@ -225,7 +225,7 @@ def test_a_master_that_does_not_say_its_name_is_asked_again() -> None:
         assert asked_of(setting.master, now) == [[b"INFO", b"replication"]]
         setting.master.lost()
         setting.master.change(NodeEvent.TRY)
-        setting.master.greeted("master", b"h", trusted=True)
+        setting.master.greeted("master", b"h", 0.0, trusted=True)
     assert asker.told == [(b"OK\n", CHANGED)] * 2
     assert asker.errors == []
 
@@ -327,7 +327,7 @@ def test_a_question_that_gets_no_answer(sent_before: float, text: str) -> None:
     assert waiting.told == [(b"OK\n", "nobody can say which replicas have it: node sync=1 cannot be reached")]
     assert asked_of(setting.master, 6.0) == [], "that says nothing about the stream"
     setting.opened[1].change(NodeEvent.TRY)
-    setting.opened[1].greeted("master", b"h", trusted=True)
+    setting.opened[1].greeted("master", b"h", 0.0, trusted=True)
     again = Asker()
     setting.ask(again, 6.0)
     asked_of(setting.opened[1], 6.0)

@@ -53,7 +53,7 @@ class ReplicatedConversation(Conversation):
     def _attach(self, index: int) -> NodePipeline:
         pipeline = NodePipeline(f"copy-{index}", lambda: None, max_requests=100, max_bytes=1 << 20, max_value=1 << 20)
         pipeline.change(NodeEvent.TRY)
-        pipeline.greeted("replica", b"h", trusted=True)
+        pipeline.greeted("replica", b"h", 0.0, trusted=True)
         replica = Replica(pipeline, index)
         replica.caught_up_to = self.now
         self.lanes[index].replicas.append(replica)
@@ -493,7 +493,7 @@ def test_the_whole_way_with_a_node_that_answers_questions() -> None:
     owner = talk.owner(b"k")
     asking = NodePipeline("asking", lambda: None, max_requests=100, max_bytes=1000, max_value=100)
     asking.change(NodeEvent.TRY)
-    asking.greeted("master", b"h", trusted=True)
+    asking.greeted("master", b"h", 0.0, trusted=True)
     talk.pipelines[owner].history = b"h"
     talk.lanes[owner].confirmations = ShardConfirmations(lambda needed: asking, 1.0)
     info = b"master_replid:h\r\n"

@@ -225,7 +225,7 @@ def test_the_round_trip_is_smoothed() -> None:
 
 def suspect() -> NodePipeline:
     node = pipeline(up=False)
-    node.greeted("master", b"h", trusted=False)
+    node.greeted("master", b"h", 0.0, trusted=False)
     return node
 
 
@@ -291,7 +291,7 @@ def test_a_node_that_has_refused_a_write_as_a_replica_gets_nothing(make: Callabl
     node.change(NodeEvent.TRY)
     node.submit(bundle(refused))
     assert len(refused.failures) == 2
-    node.greeted("master", b"h", trusted=True)
+    node.greeted("master", b"h", 0.0, trusted=True)
     node.submit(bundle(refused))
     assert node.data_to_send(2.0) != b""
     assert len(refused.failures) == 2
@@ -300,7 +300,7 @@ def test_a_node_that_has_refused_a_write_as_a_replica_gets_nothing(make: Callabl
 def test_what_a_node_says_in_its_greeting_is_known() -> None:
     node = pipeline(up=False)
     assert (node.role, node.history) == ("unknown", b"")
-    node.greeted("master", b"abc", trusted=True)
+    node.greeted("master", b"abc", 0.0, trusted=True)
     assert (node.role, node.history) == ("master", b"abc")
 
 
@@ -331,7 +331,7 @@ def test_held_requests_are_sent_when_the_node_is_back() -> None:
     node.submit(received(after, 2.0))
     assert node.data_to_send(2.0) == b""
     assert counts(node) == (4, 0, 30)
-    node.greeted("master", b"h", trusted=True)
+    node.greeted("master", b"h", 0.0, trusted=True)
     assert node.held_until == 0.0
     assert node.data_to_send(3.0).count(b"PING") == 4
     node.receive(b"+A\r\n+B\r\n+C\r\n+D\r\n", 3.1)
@@ -389,7 +389,7 @@ def test_a_deadline_passes_while_requests_are_held() -> None:
     assert hasty.failures == [("LATE", None)]
     assert counts(node) == (1, 0, 10)
     node.change(NodeEvent.TRY)
-    node.greeted("master", b"h", trusted=True)
+    node.greeted("master", b"h", 0.0, trusted=True)
     assert node.data_to_send(3.0).count(b"PING") == 1
     assert patient.failures == []
 
@@ -469,7 +469,7 @@ class PipelineMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.node.state is NodeState.PROBING)
     @rule(trusted=st.booleans())
     def greet(self, trusted: bool) -> None:
-        self.node.greeted("master", b"h", trusted=trusted)
+        self.node.greeted("master", b"h", 0.0, trusted=trusted)
 
     @precondition(lambda self: self.node.state is not NodeState.DOWN)
     @rule(hold=st.sampled_from([0.0, 1.0]), silence=st.sampled_from([0.0, 0.5]))

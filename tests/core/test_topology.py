@@ -126,7 +126,9 @@ def test_the_present_master_stays_beside_one_that_returns_as_master() -> None:
     assert master_of(topology) == "a"
     topology.node_said("a", None)
     topology.node_said("b", master(10.5))
-    assert master_of(topology, 10.6) == "b"
+    assert master_of(topology, 10.6) == "a", "one look that fails unseats nobody"
+    topology.node_said("b", master(9.9 + REPORT_LIFE))
+    assert master_of(topology, 9.9 + REPORT_LIFE) == "b"
     assert topology.failovers == 1
     topology.node_said("a", master(11.0, followers=1))
     topology.node_said("b", master(11.0))
@@ -311,7 +313,7 @@ def test_members_are_those_that_a_sentinel_knows_and_those_that_were_known_befor
 def test_nobody_is_written_to_while_another_master_is_made() -> None:
     topology = watched()
     topology.sentinel_said("x", 1, "a", ["b"])
-    topology.failover_begins(10.0)
+    topology.failover_begins("b", 10.0)
     assert topology.view(locate).master is None, "at once"
     assert master_of(topology, 10.5) is None
     assert topology.problem == "another master is being made"
@@ -326,14 +328,54 @@ def test_nobody_is_written_to_while_another_master_is_made() -> None:
 def test_the_old_master_is_written_to_again_when_the_sentinel_gives_up_or_says_nothing_more() -> None:
     topology = watched()
     topology.sentinel_said("x", 1, "a", ["b"])
-    topology.failover_begins(10.0)
+    topology.failover_begins("b", 10.0)
     topology.failover_ends()
     assert master_of(topology, 10.1) == "a"
-    topology.failover_begins(20.0)
+    topology.failover_begins("b", 20.0)
     assert master_of(topology, 20.0 + FENCE - 0.01) is None
     assert master_of(topology, 20.0 + FENCE) == "a"
     assert topology.problem == ""
     assert topology.failovers == 0
+
+
+def test_the_new_master_is_written_to_as_soon_as_it_says_so_and_no_sentinel_takes_that_back() -> None:
+    topology = watched()
+    for sentinel in ("x", "y", "z"):
+        topology.sentinel_said(sentinel, 1, "a", ["b", "c"])
+    topology.failover_begins("b", 10.0)
+    topology.node_said("a", master(10.1))
+    topology.node_said("c", master(10.1))
+    assert master_of(topology, 10.1) is None, "only the one that was told to"
+    topology.node_said("b", replica(10.1))
+    assert master_of(topology, 10.1) is None
+    topology.node_said("b", master(10.2, history="new"))
+    assert master_of(topology, 10.2) == "b"
+    assert topology.problem == ""
+    topology.sentinel_said("y", 1, "a", ["b", "c"])
+    assert master_of(topology, 10.3) == "b", "a Sentinel that has not heard of it yet"
+    topology.sentinel_said("x", 2, "b", ["a", "c"])
+    topology.sentinel_said("y", 1, "a", ["b", "c"])
+    assert master_of(topology, 30.0) == "b"
+    assert topology.failovers == 1
+
+
+def test_a_new_master_that_no_sentinel_comes_to_name_is_left_again() -> None:
+    topology = watched()
+    topology.sentinel_said("x", 1, "a", ["b"])
+    topology.failover_begins("b", 10.0)
+    topology.node_said("b", master(10.2))
+    assert master_of(topology, 10.0 + FENCE) == "b"
+    topology.sentinel_said("x", 1, "a", ["b"])
+    assert master_of(topology, 10.1 + FENCE) == "a"
+
+
+def test_a_beginning_that_is_heard_of_after_the_end_fences_nobody() -> None:
+    topology = watched()
+    topology.sentinel_said("x", 1, "a", ["b"])
+    topology.sentinel_said("y", 2, "b", ["a"])
+    topology.failover_begins("b", 10.0)
+    assert master_of(topology, 10.0) == "b"
+    assert topology.problem == ""
 
 
 # -- what replicas have
@@ -392,7 +434,7 @@ def test_a_replica_that_was_asked_before_the_master_is_not_behind_it() -> None:
     for now, offset in ((1.0, 100), (1.2, 200)):
         topology.node_said("r", replica(now - 0.05, offset - 100))
         topology.node_said("m", master(now, offset))
-    assert topology.view(locate).replicas == (NodeView("r", "redis://r", None, 0, 1.0),)
+    assert topology.view(locate).replicas == (NodeView("r", "redis://r", lag_ms=0, caught_up_to=1.0),)
 
 
 def test_an_idle_master_leaves_its_replicas_without_lag() -> None:

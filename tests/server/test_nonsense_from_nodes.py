@@ -59,7 +59,7 @@ async def test_a_node_that_does_not_say_what_it_is(nonsense: bytes) -> None:
             told_twice.set()
 
     async with answering(nonsense) as url:
-        monitor = asyncio.create_task(NodeMonitor(url, 1.0, on_report).run(0.01))
+        monitor = asyncio.create_task(NodeMonitor(url, 1.0, on_report).run(lambda: 0.01))
         async with asyncio.timeout(5):
             await told_twice.wait()
         assert not monitor.done(), "it goes on looking"

@@ -19,8 +19,9 @@ from typing import Final
 class NodeState(Enum):
     """What requests for the node meet: in DOWN and PROBING they are refused at once.
 
-    SUSPECT is a node that can be reached and is not trusted: it did not answer before it was reached again, and gets
-    one bundle at a time until it does; or it has refused a write as a replica does, and gets nothing.
+    SUSPECT is a node that can be reached and is not trusted. Either it did not answer before it was reached again: then
+    it gets what was held for it, and one bundle at a time, until it answers. Or it has refused a write as a replica
+    does: then it gets nothing.
     """
 
     DOWN = "down"

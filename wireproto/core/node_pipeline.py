@@ -45,6 +45,7 @@ class NodePipeline:
         "_reader",
         "_received",
         "_wake",
+        "greeted_at",
         "held_until",
         "history",
         "in_flight",
@@ -76,6 +77,8 @@ class NodePipeline:
         """What the node said that it is when it was greeted."""
         self.history = b""
         """The id of the node's data set, which is another after each failover; empty if it did not say."""
+        self.greeted_at = 0.0
+        """When the connection last came to stand."""
         self.refused_as_replica = False
         """The node has refused a write because it is no master any more."""
         self.held_until = 0.0
@@ -219,9 +222,9 @@ class NodePipeline:
         """Follow the table of states."""
         self.state = next_state(self.state, event)
 
-    def greeted(self, role: str, history: bytes, *, trusted: bool) -> None:
+    def greeted(self, role: str, history: bytes, now: float, *, trusted: bool) -> None:
         """The connection stands; not `trusted` if the node has failed to answer since it last did."""
-        self.role, self.history = role, history
+        self.role, self.history, self.greeted_at = role, history, now
         self.refused_as_replica = False
         self.held_until = 0.0
         self.change(NodeEvent.GREETED if trusted else NodeEvent.DOUBTED)

@@ -20,15 +20,23 @@ class Replica:
     """A replica, as one lane reaches it.
 
     `caught_up_to` is the latest moment whose every change it is known to have, in seconds of the monotonic clock; NEVER
-    for one that is not to be read. `seed` tells replicas apart, the same in every process.
+    for one that is not to be read. `seed` tells replicas apart, the same in every process. `usable_from` is the least
+    `caught_up_to` with which it may be read at all: what was written before it was known here, nobody has noted.
     """
 
-    __slots__ = ("caught_up_to", "pipeline", "seed")
+    __slots__ = ("caught_up_to", "pipeline", "seed", "usable_from")
 
-    def __init__(self, pipeline: NodePipeline, seed: int) -> None:
+    def __init__(self, pipeline: NodePipeline, seed: int, usable_from: float = NEVER) -> None:
         self.pipeline = pipeline
         self.seed = seed
+        self.usable_from = usable_from
         self.caught_up_to = NEVER
+
+    def has_everything(self, since: float) -> bool:
+        """Whether it is known to have every change until `since`, as the process that the connection leads to."""
+        caught_up_to = self.caught_up_to
+        # A replica that was started again is empty at first; what was known of it, was known of another process.
+        return caught_up_to >= since and caught_up_to >= self.usable_from and caught_up_to >= self.pipeline.greeted_at
 
 
 class ShardLane:
@@ -51,7 +59,7 @@ class ShardLane:
         best: NodePipeline | None = None
         highest = -1
         for replica in self.replicas:
-            if replica.caught_up_to >= since and replica.pipeline.state is _UP:
+            if replica.pipeline.state is _UP and replica.has_everything(since):
                 score = mmh3_32_uintdigest(key, replica.seed)
                 if score > highest:
                     highest, best = score, replica.pipeline

@@ -139,7 +139,9 @@ class ShardTopology:
         """A node has answered, or not."""
         self._asked.add(address)
         if report is None:
-            self._reports.pop(address, None)
+            # One look that failed unseats no master: another one may be waiting that was replaced long ago.
+            if address != self.master:
+                self._reports.pop(address, None)
             return
         self._reports[address] = report
         if self._fenced_until and address == self._candidate and report.role == "master":
@@ -172,6 +174,8 @@ class ShardTopology:
 
         The node is the master as soon as it says so, which is a second before the Sentinel does.
         """
+        if candidate == self.master:
+            return  # its success was heard of before its beginning
         self._candidate = candidate
         self._latest_at_fence = self._latest
         self._fenced_until = now + FENCE

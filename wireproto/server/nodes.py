@@ -90,7 +90,6 @@ class NodeConnection:
         self._attempt: asyncio.Timeout | None = None
         self._link: _Link | None = None
         self._leaves_at = 0.0
-        self._greeted_at = 0.0
         self._overdue_before = False
         self._doubted = False
         """It has failed to answer since it last did."""
@@ -161,8 +160,7 @@ class NodeConnection:
             return False
         finally:
             self._attempt = None
-        self.pipeline.greeted(role, history, trusted=not self._doubted)
-        self._greeted_at = monotonic()
+        self.pipeline.greeted(role, history, monotonic(), trusted=not self._doubted)
         self.connects += 1
         self._problem = ""
         # At the start that is what everybody expects; afterwards it is news.
@@ -212,7 +210,7 @@ class NodeConnection:
     def _trust_again(self, now: float) -> None:
         """A suspect that has answered is trusted, and so is one that nobody has asked for a while."""
         pipeline = self.pipeline
-        if pipeline.state is NodeState.SUSPECT and not pipeline.in_flight and now - self._greeted_at > self._timeout:
+        if pipeline.state is NodeState.SUSPECT and not pipeline.in_flight and now - pipeline.greeted_at > self._timeout:
             pipeline.change(NodeEvent.ANSWERED)
         if pipeline.state is NodeState.UP:
             self._log.info("node %s is up again", self._label)

@@ -14,7 +14,7 @@ from typing import Final
 from wireproto.core.confirmations import ShardConfirmations
 from wireproto.core.node_health import WORST_FIRST, NodeState
 from wireproto.core.node_pipeline import NodePipeline
-from wireproto.core.shard_lane import Replica, ShardLane
+from wireproto.core.shard_lane import NEVER, Replica, ShardLane
 from wireproto.core.topology import NodeView, ShardView
 from wireproto.server.node_endpoint import NodeEndpoint
 from wireproto.server.nodes import NodeConnection
@@ -44,7 +44,9 @@ class ShardLinks:
         self._confirming: list[NodeConnection] = []
         confirmations = ShardConfirmations(self._open_confirming, settings.sync_timeout)
         self.lanes = [ShardLane(connection.pipeline, confirmations) for connection in self._masters]
+        self._is_new = True
         self.update(view)
+        self._is_new = False
 
     def _open_master(self, number: int) -> NodeConnection:
         connection = NodeConnection(
@@ -107,12 +109,14 @@ class ShardLinks:
         return connection
 
     def _tell_lanes(self, view: ShardView) -> None:
+        longest_answer = self._settings.node_timeout + self._settings.failover_grace
+        usable_from = NEVER if self._is_new else monotonic() + longest_answer
         for number, lane in enumerate(self.lanes):
             known = {replica.pipeline: replica for replica in lane.replicas}
             lane.replicas = []
             for node in view.replicas:
                 pipeline = self._replicas[node.address][number].pipeline
-                replica = known.get(pipeline) or Replica(pipeline, zlib.crc32(node.address.encode()))
+                replica = known.get(pipeline) or Replica(pipeline, zlib.crc32(node.address.encode()), usable_from)
                 replica.caught_up_to = node.caught_up_to
                 lane.replicas.append(replica)
 

@@ -88,8 +88,8 @@ class _StartedNodes:
 
     def _locate(self, address: str) -> tuple[str, int | None]:
         """Sentinels know a node by its port; its unix socket is quicker."""
-        node = self._by_address()[address]
-        return node.url, node.pid
+        node = self._by_address().get(address)
+        return (f"redis://{address}", None) if node is None else (node.url, node.pid)
 
     def _by_address(self) -> dict[str, EmbeddedNode]:
         return {name: node for node in self.nodes.nodes for name in (_address(node), str(node.socket))}
@@ -97,7 +97,8 @@ class _StartedNodes:
     def master_of(self, shard: str) -> str | None:
         """The name of the node that is the master of a shard, as far as is known."""
         address = None if self.watch is None else self.watch.master_of(shard)
-        return None if address is None else self._by_address()[address].name
+        node = None if address is None else self._by_address().get(address)
+        return None if node is None else node.name
 
     def changed(self) -> None:
         """A node has been started again: it is another process."""
