@@ -148,7 +148,9 @@ def _described(banner: str, pid: int, nodes: Nodes | None) -> Target:
     plain_port = int(found(r"listening on \S+:(\d+) \(plain"))
     api_key = found(r'auth "([^"]+)"')
     stats = read_stats(plain_port, api_key)
-    processes = {node["shard"]: node["pid"] for node in stats["nodes"]} if nodes is None else nodes.processes
+    # Nodes that flags have named have no process that the server would know.
+    embedded = {node["shard"]: node["pid"] for node in stats["nodes"] if "pid" in node}
+    processes = embedded if nodes is None else nodes.processes
     version = program_version(find_program(None), "--version") if nodes is None else nodes.version
     return Target(
         name="wireproto",
