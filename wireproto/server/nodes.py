@@ -1,8 +1,10 @@
 """Connections to nodes: the asyncio protocol around a node pipeline, kept alive.
 
 A connection is opened, greeted, used until it breaks or is silent for too long, and opened again after a pause that
-grows and is jittered. In the meantime requests for the node are refused at once, or wait for as long as the settings
-allow. Where the connection goes can change: to the master of the day.
+grows and is jittered. An attempt that hangs does not hold up the next: a node that heals may never have seen what was
+sent to it before, and who waited for that would be back a time-out later. In the meantime requests for the node are
+refused at once, or wait for as long as the settings allow. Where the connection goes can change: to the master of the
+day.
 """
 
 from __future__ import annotations
@@ -13,33 +15,24 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
-from typing import Final, cast
+from typing import Final
 
-import hiredis
-
-from wireproto.core.commands import history_of
 from wireproto.core.node_health import NodeEvent, NodeState
 from wireproto.core.node_pipeline import NodePipeline, NodeProtocolError
 from wireproto.server.node_endpoint import NodeEndpoint
-from wireproto.server.receive_buffer import RECEIVE_BUFFER
+from wireproto.server.node_link import GreetingError, NodeLink
 from wireproto.settings import Settings
 
 SHORTEST_PAUSE: Final = 0.05
-LONGEST_PAUSE: Final = 1.0
-"""Seconds between two attempts to connect; a node is back within about as long after it has healed."""
+LONGEST_PAUSE: Final = 0.5
+"""Seconds between the beginnings of two attempts to connect; a node is back about as soon after it has healed."""
+MOST_ATTEMPTS: Final = 4
+"""Under way at once, so that a long time-out does not fill a node's queue."""
 LEAVING: Final = 0.1
 """Seconds for the answers that are under way when a connection is to go elsewhere."""
-WRITE_HIGH_WATER: Final = 1024 * 1024
-"""Bytes in a node's transport above which requests wait in the pipeline, where they are counted and bounded."""
-ROLES: Final = {b"master": "master", b"slave": "replica"}
-"""What ROLE answers, as WHERE tells it; clients are told nothing that a node can choose."""
 
 log = logging.getLogger("wireproto.nodes")
 logging.getLogger("wireproto.nodes.quiet").setLevel(logging.ERROR)
-
-
-class GreetingError(Exception):
-    """The node is there, and not fit for use; the text says why."""
 
 
 def do_nothing() -> None:
@@ -87,8 +80,8 @@ class NodeConnection:
         self._endpoint: NodeEndpoint | None = None
         self._changed = asyncio.Event()
         self._retired = False
-        self._attempt: asyncio.Timeout | None = None
-        self._link: _Link | None = None
+        self._attempts: set[asyncio.Task[None]] = set()
+        self._link: NodeLink | None = None
         self._leaves_at = 0.0
         self._overdue_before = False
         self._doubted = False
@@ -103,9 +96,7 @@ class NodeConnection:
         self._endpoint = endpoint
         self._changed.set()
         self._doubted = False
-        if self._attempt is not None:
-            self._attempt.reschedule(self._loop.time())
-        elif self._link is not None:
+        if self._link is not None:
             self._leave()
         elif endpoint is not None and self._hold:
             self.pipeline.held_until = monotonic() + self._hold
@@ -120,56 +111,91 @@ class NodeConnection:
 
     async def run(self) -> None:
         """Keep the connection, until cancelled or retired."""
-        pause = SHORTEST_PAUSE
         try:
             while not self._retired:
                 self._changed.clear()
                 if self._endpoint is None:
                     self.first_attempt_over.set()
                     await self._changed.wait()
-                    continue
-                lived = await self._live_once(self._endpoint)
-                self.first_attempt_over.set()
-                if self._changed.is_set():
-                    pause = SHORTEST_PAUSE
-                    continue
-                pause = SHORTEST_PAUSE if lived else min(LONGEST_PAUSE, pause * 2)
-                # Every worker and every connection loses a node in the same moment; they must not return in one.
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(pause * random.uniform(0.5, 1.0)):  # noqa: S311 - jitter, not a secret
-                        await self._changed.wait()
+                else:
+                    await self._keep(self._endpoint)
         finally:
             if self._link is not None:
                 self._drop(self._link)
 
-    async def _live_once(self, endpoint: NodeEndpoint) -> bool:
-        """Open the connection, greet, and stay until it is lost. Whether it was of any use."""
-        self.pipeline.change(NodeEvent.TRY)
-        link = self._link = _Link(self)
+    async def _keep(self, endpoint: NodeEndpoint) -> None:
+        """Have a connection to there, until it is to be elsewhere."""
+        async with asyncio.TaskGroup() as group:
+            pause, connects = SHORTEST_PAUSE, self.connects
+            while not self._changed.is_set():
+                if self._link is None and len(self._attempts) < MOST_ATTEMPTS:
+                    self._begin_attempt(group, endpoint)
+                await self._pause(pause)
+                if self.connects == connects:
+                    pause = min(LONGEST_PAUSE, pause * 2)
+                    continue
+                if self._link is not None:
+                    await self._link.lost
+                connects = self.connects
+                pause = min(LONGEST_PAUSE, pause * 2) if self._doubted else SHORTEST_PAUSE
+                await self._pause(pause)
+            self._end_attempts()
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait about so long, or until the connection is to go elsewhere."""
+        # Every worker and every connection loses a node in the same moment; they must not return in one.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds * random.uniform(0.5, 1.0)):  # noqa: S311 - jitter, not a secret
+                await self._changed.wait()
+
+    # -- attempts to connect, of which the first that succeeds ends the others
+
+    def _begin_attempt(self, group: asyncio.TaskGroup, endpoint: NodeEndpoint) -> None:
+        if self.pipeline.state is NodeState.DOWN:
+            self.pipeline.change(NodeEvent.TRY)
+        attempt = group.create_task(self._attempt(endpoint))
+        self._attempts.add(attempt)
+        attempt.add_done_callback(self._attempt_over)
+
+    def _attempt_over(self, attempt: asyncio.Task[None]) -> None:
+        self._attempts.discard(attempt)
+        self.first_attempt_over.set()
+        if not self._attempts and self.pipeline.state is NodeState.PROBING:
+            self.pipeline.lost()
+
+    def _end_attempts(self) -> None:
+        for attempt in self._attempts:
+            if attempt is not asyncio.current_task():
+                attempt.cancel()
+
+    async def _attempt(self, endpoint: NodeEndpoint) -> None:
+        """Open a connection and greet; then it is the one that is used."""
+        link = NodeLink(self)
         try:
-            async with asyncio.timeout(self._connect_timeout) as self._attempt:
+            async with asyncio.timeout(self._connect_timeout):
                 await endpoint.connect(lambda: link)
                 role, history = await link.greet(endpoint.greeting())
-                if link is not self._link:
-                    raise GreetingError("it is not wanted any more")
-                if role not in (self._role, "unknown"):
-                    raise GreetingError(f"it is a {role}, not a {self._role}")
+            if role not in (self._role, "unknown"):
+                raise GreetingError(f"it is a {role}, not a {self._role}")
+            # Nothing awaits from here on, so no byte of the node's can come in between.
+            if not self._changed.is_set():
+                self._adopt(link, role, history)
         except (OSError, TimeoutError, GreetingError) as error:
             self._log_problem(str(error) or type(error).__name__)
-            self._drop(link)
-            return False
         finally:
-            self._attempt = None
+            if link is not self._link:
+                link.close()
+
+    def _adopt(self, link: NodeLink, role: str, history: bytes) -> None:
+        self._end_attempts()
+        self._link = link
         self.pipeline.greeted(role, history, monotonic(), trusted=not self._doubted)
         self.connects += 1
         self._problem = ""
         # At the start that is what everybody expects; afterwards it is news.
         level = logging.INFO if self.first_attempt_over.is_set() else logging.DEBUG
         self._log.log(level, "node %s is %s, as %s", self._label, self.pipeline.state.value, role)
-        self.first_attempt_over.set()
         self.flush()
-        await link.lost
-        return not self._doubted
 
     def _log_problem(self, problem: str) -> None:
         if problem != self._problem and not self._changed.is_set():
@@ -202,7 +228,7 @@ class NodeConnection:
             self._drop(self._link, sent_before=now - self._timeout)
             overdue = False
         self._overdue_before = overdue
-        if pipeline.refused_as_replica and pipeline.state is NodeState.SUSPECT and self._link is not None:
+        if pipeline.refused_as_replica and self._link is not None:
             self._part(self._link, now)
         elif self._doubted:
             self._trust_again(now)
@@ -225,7 +251,7 @@ class NodeConnection:
         if self._link is not None:
             self._part(self._link, monotonic())
 
-    def _part(self, link: _Link, now: float) -> None:
+    def _part(self, link: NodeLink, now: float) -> None:
         """End a connection that nothing more is sent over, once what is under way is answered."""
         if not self._leaves_at:
             self._log.warning("node %s refuses writes: it is not a master any more", self._label)
@@ -236,14 +262,14 @@ class NodeConnection:
 
     # -- what the link reports
 
-    def stop_sending(self, link: _Link, *, stopped: bool) -> None:
+    def stop_sending(self, link: NodeLink, *, stopped: bool) -> None:
         """The connection takes no more for the moment, or takes more again."""
         if link is self._link:
             self.pipeline.stopped = stopped
             if not stopped:
                 self.flush()
 
-    def received(self, link: _Link, data: memoryview) -> None:
+    def received(self, link: NodeLink, data: memoryview) -> None:
         """Hand replies on; drop the connection when they cannot be replies."""
         if link is not self._link:
             return
@@ -253,14 +279,14 @@ class NodeConnection:
             log.error("%s", error)
             self._drop(link)
 
-    def broken(self, link: _Link, error: Exception | None) -> None:
+    def broken(self, link: NodeLink, error: Exception | None) -> None:
         """The connection has ended by itself."""
         if link is self._link:
             if self.pipeline.state in (NodeState.UP, NodeState.SUSPECT):
                 self._log.warning("the connection to node %s broke: %s", self._label, error or "closed by the node")
             self._drop(link)
 
-    def _drop(self, link: _Link, sent_before: float = 0.0) -> None:
+    def _drop(self, link: NodeLink, sent_before: float = 0.0) -> None:
         if link is not self._link:
             return
         self._link = None
@@ -269,72 +295,3 @@ class NodeConnection:
         link.close()
         was_usable = self.pipeline.state in (NodeState.UP, NodeState.SUSPECT)
         self.pipeline.lost(sent_before, monotonic() + self._hold if self._hold and was_usable else 0.0)
-
-
-class _Link(asyncio.BufferedProtocol):
-    """One life of a connection."""
-
-    def __init__(self, owner: NodeConnection) -> None:
-        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.transport: asyncio.Transport
-        self._owner = owner
-        self._greeting: hiredis.Reader | None = hiredis.Reader()
-        self._greeting_replies: asyncio.Queue[object] = asyncio.Queue()
-
-    async def greet(self, commands: list[bytes]) -> tuple[str, bytes]:
-        """Send the greeting and check its replies; the node's role and the id of its history. Raises GreetingError."""
-        self.transport.write(b"".join(commands))
-        replies: list[object] = []
-        for number in range(len(commands)):
-            reply = await self._greeting_replies.get()
-            if isinstance(reply, GreetingError):
-                raise reply
-            if isinstance(reply, Exception) and number < len(commands) - 2:
-                raise GreetingError(str(reply))
-            replies.append(reply)
-        role, info = replies[-2:]
-        if self._greeting is None or self._greeting.has_data() or not self._greeting_replies.empty():
-            # What came too early would be taken for the answer to the first request.
-            raise GreetingError("it has closed, or answered more than it was asked")
-        self._greeting = None
-        # A user who may not ask for the role can still read and write.
-        known = isinstance(role, list) and role and isinstance(role[0], bytes)
-        return ROLES.get(role[0], "unknown") if known else "unknown", history_of(info)  # type: ignore[index]
-
-    def close(self) -> None:
-        """End the connection without waiting for anything."""
-        if not self.lost.done():
-            self.lost.set_result(None)
-        if hasattr(self, "transport"):
-            self.transport.abort()
-
-    # -- asyncio.BufferedProtocol
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
-        self.transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return RECEIVE_BUFFER
-
-    def buffer_updated(self, nbytes: int) -> None:
-        data = RECEIVE_BUFFER[:nbytes]
-        if self._greeting is None:
-            self._owner.received(self, data)
-            return
-        try:
-            self._greeting.feed(data)  # type: ignore[arg-type]  # it takes any buffer
-            while (reply := self._greeting.gets()) is not False:
-                self._greeting_replies.put_nowait(reply)
-        except hiredis.ProtocolError:
-            self._greeting_replies.put_nowait(GreetingError("it does not speak RESP"))
-
-    def pause_writing(self) -> None:
-        self._owner.stop_sending(self, stopped=True)
-
-    def resume_writing(self) -> None:
-        self._owner.stop_sending(self, stopped=False)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._greeting_replies.put_nowait(GreetingError(str(exc or "closed by the node")))
-        self._owner.broken(self, exc)
