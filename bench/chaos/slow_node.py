@@ -7,8 +7,8 @@ since others use the machine too:
     healthy     beside them each connection reads from the third node, at most ten times a second, one at a time
     faulty      the same, and the third node has its fault, from when counting begins: to notice it counts too
 
-What is judged is `faulty` to `alone`: requests to the third node are load themselves, more of it while it is healthy, so
-that beside `healthy` a fault can look like a gain. Figures are medians over the turns of the ratio in one turn.
+What is judged is `faulty` to `alone`: requests to the third node are load themselves, more of it while it is healthy,
+so that beside `healthy` a fault can look like a gain. Figures are medians over the turns of the ratio in one turn.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import uvloop
 
+from bench.chaos.giving_up import cancel_many
 from tests.client import scripts
-from tests.client.cancelling import cancel_many
 from tests.client.fake_server import Cache, FakeServer, Peer
 from wireproto import AsyncClient, Codec, Value
 from wireproto.client import multiplexed_connection

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from bench.chaos.giving_up import time_out_many
 from tests.client import scripts
-from tests.client.cancelling import time_out_many
 from tests.client.fake_server import Cache, FakeServer, Peer
 from wireproto import Client, Codec, NodeOfShard, Value
 from wireproto.client.blocking_connection import WINDOW_BYTES, WINDOW_REQUESTS, BlockingConnection

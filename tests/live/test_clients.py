@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.client.cancelling import cancel_many, time_out_many
+from bench.chaos.giving_up import cancel_many, time_out_many
 from tests.live.running import REPOSITORY, RunningServer
 from wireproto import AsyncClient, Client, Codec, Value, errors
 
