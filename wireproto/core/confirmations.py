@@ -103,8 +103,8 @@ class _Line:
         """Take replies of the node."""
         self._replies += replies
         if len(self._replies) == _COMMANDS:
-            place, count, info = self._replies
-            self._tell(self._problem(place, count), history_of(info), now)
+            published, count, info = self._replies
+            self._tell(self._problem(published, count), history_of(info), now)
 
     def fail(self, bundle: Bundle, code: str, text: str, retry_ms: int | None = None) -> None:
         """There will be no answer."""
@@ -114,9 +114,9 @@ class _Line:
         """An asker has failed and has been told so; for the others it is a question without an answer."""
         self._tell("nobody can say which replicas have it", b"", 0.0)
 
-    def _problem(self, place: object, count: object) -> str:
-        # Where PUBLISH was refused, WAIT counts the replicas that are as far as the beginning, which is all of them.
-        if not isinstance(place, int) or not isinstance(count, int):
+    def _problem(self, published: object, count: object) -> str:
+        # Without the PUBLISH it would be the place of an older one that replicas have reached, or of none.
+        if type(published) is not int or type(count) is not int:
             return "the node does not say which replicas have it"
         if count < self._needed:
             return f"{count} of {self._needed} replicas have it"
