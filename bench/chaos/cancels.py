@@ -26,7 +26,7 @@ from bench.workload import Workload
 EXPERIMENT = "cancels"
 SETTLED = 2.0
 """Seconds within which descriptors must be back to where they were."""
-ASYNC_PATIENCE, BLOCKING_PATIENCE = 0.01, 0.002
+ASYNC_PATIENCE, BLOCKING_PATIENCE = 0.01, 0.01
 """Seconds within which calls are given up: about what an answer takes under this load."""
 
 

@@ -112,8 +112,14 @@ SILENT = "connections not greeted"
 KINDS = (STOPPED, HOLDS, LOSES, REFUSED, SILENT)
 
 
-def return_times(cluster: Cluster, bad: int, key: int, kind: str, repetitions: int) -> list[float]:
-    """Seconds from the end of a fault to the first READ that succeeds, for faults that end at any moment."""
+LONG_ENOUGH = 1.5, 3.0
+"""Seconds that a fault lasts once it is noticed: for pauses to grow to their longest, and end at any point of one."""
+
+
+def return_times(
+    cluster: Cluster, bad: int, key: int, kind: str, repetitions: int, waits: tuple[float, float] = LONG_ENOUGH
+) -> list[float]:
+    """Seconds from the end of a fault to the first READ that succeeds, for faults that last so long."""
     times = []
     dice = random.Random(kind)
     with OneClient(cluster, key) as client:
@@ -122,8 +128,7 @@ def return_times(cluster: Cluster, bad: int, key: int, kind: str, repetitions: i
             heal = _begin_fault(cluster, bad, kind)
             try:
                 client.ask_until("DOWN")
-                # Long enough for pauses to have grown to their longest, and at any point of one.
-                time.sleep(dice.uniform(1.5, 3.0))
+                time.sleep(dice.uniform(*waits))
             finally:
                 heal()
             times.append(client.ask_until(OK)[0])

@@ -77,7 +77,8 @@ class FakeNode:
         self.commands: list[list[bytes]] = []
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
-        self._open: set[socket.socket] = set()
+        self.open: set[socket.socket] = set()
+        """Its connections."""
         self._over = False
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
@@ -97,7 +98,7 @@ class FakeNode:
 
     def say(self, data: bytes) -> None:
         """Send something that nobody asked for."""
-        for connection in list(self._open):
+        for connection in list(self.open):
             connection.sendall(data)
 
     def stop(self) -> None:
@@ -116,7 +117,7 @@ class FakeNode:
 
     def _serve(self, connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._open.add(connection)
+        self.open.add(connection)
         reader = hiredis.Reader()
         try:
             while not self._over:
@@ -131,7 +132,7 @@ class FakeNode:
         except (OSError, HangUp):
             pass
         finally:
-            self._open.discard(connection)
+            self.open.discard(connection)
             connection.close()
 
     def _answer(self, connection: socket.socket, command: list[bytes]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import random
 import re
 import socket
@@ -123,6 +124,21 @@ def test_pieces_that_arrive_one_by_one(server: RunningServer) -> None:
         assert ordered_and_tagged(client.everything()) == ordered_and_tagged(REPLIES + b"OK\n")
 
 
+@pytest.mark.parametrize(("kind", "step"), [("plain", 1), ("tls", 4)])
+def test_a_cut_anywhere_changes_nothing(server: RunningServer, kind: str, step: int) -> None:
+    """What stands before the cut is answered before the rest is sent: so the server has seen the cut."""
+    ends = [sum(len(request) for request, _ in TRANSCRIPT[:count]) for count in range(len(TRANSCRIPT) + 1)]
+    expected = ordered_and_tagged(REPLIES)
+    with connect(server, kind) as client:
+        for offset in range(1, len(REQUESTS), step):
+            whole_ones = bisect.bisect_right(ends, offset) - 1
+            client.send(REQUESTS[:offset])
+            heard = client.exactly(sum(len(reply) for _, reply in TRANSCRIPT[:whole_ones]))
+            client.send(REQUESTS[offset:])
+            heard += client.exactly(len(REPLIES) - len(heard))
+            assert ordered_and_tagged(heard) == expected, offset
+
+
 # -- connections that end anywhere
 
 FIRST, SECOND = b"first" * 3, b"second" * 4
@@ -170,22 +186,27 @@ def test_a_connection_that_ends_at_any_offset_leaves_no_partial_value(
             checking.ask(b"DELETE 7:%b\n" % key)
 
 
-def test_a_half_close_at_any_offset_answers_exactly_what_was_whole(server: RunningServer) -> None:
-    open_before = connections(server)["open"]
+@pytest.mark.parametrize(("kind", "step"), [("plain", 1), ("tls", 3)])
+def test_a_half_close_at_any_offset_answers_exactly_what_was_whole(server: RunningServer, kind: str, step: int) -> None:
+    process = psutil.Process(server.process.pid)
+    open_before, descriptors_before = connections(server)["open"], process.num_fds()
     answers = [b"OK\n", b"OK\n", b"OK %d:%b\n" % (len(SECOND), SECOND)]
     stored = [b"MISS", b"OK %d:%b" % (len(FIRST), FIRST), *[b"OK %d:%b" % (len(SECOND), SECOND)] * 2]
     with server.plain() as checking:
-        for offset in range(len(cut_stream(b"half-00")) + 1):
+        for offset in range(0, len(cut_stream(b"half-00")) + 1, step):
             key = b"half-%02d" % (offset % 100)
-            with connect(server, "plain") as client:
+            with connect(server, kind) as client:
                 sent = cut_stream(key)[:offset]
                 client.send(sent)
-                client.connection.shutdown(socket.SHUT_WR)
+                # Of the socket below TLS, which would else be taken off with it.
+                socket.socket.shutdown(client.connection, socket.SHUT_WR)
                 heard = client.everything()
             assert heard == b"".join(answers[: sent.count(b"\n")])
             assert checking.ask(b"READ 7:%b\n" % key) == stored[sent.count(b"\n")]
             checking.ask(b"DELETE 7:%b\n" % key)
-    wait_until(lambda: connections(server)["open"] <= open_before, timeout=2)
+    took = wait_until(lambda: connections(server)["open"] <= open_before, timeout=2)
+    took += wait_until(lambda: process.num_fds() <= descriptors_before, timeout=2)
+    assert took < 2
 
 
 def connections(server: RunningServer) -> dict[str, int]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.live.running import RunningServer
+from tests.live.fake_node import FakeNode
+from tests.live.running import RunningServer, wait_until
 
 
 def test_a_pool_of_connections_keeps_every_clients_order(start_server: Callable[..., RunningServer]) -> None:
@@ -33,3 +34,23 @@ def test_without_a_pool_there_is_one_connection_to_each_node(server: RunningServ
     nodes = server.stats()["nodes"]
     assert isinstance(nodes, list)
     assert [(node["connections"], node["connects"], node["state"]) for node in nodes] == [(1, 1, "up")] * 4
+
+
+def test_an_attempt_that_hangs_does_not_hold_up_the_next(start_server: Callable[..., RunningServer]) -> None:
+    """However long it may take, and though none of those that hang is ever answered."""
+    node = FakeNode()
+    try:
+        server = start_server("--node", f"n={node.url}", "--node-connect-timeout", "30s")
+        node.greetings = {b"PING": None, b"ROLE": None, b"INFO": None}
+        connections = node.connections
+        node.say(b"+drop me\r\n")
+        wait_until(lambda: node.connections >= connections + 6)
+        assert server.node("n")["state"] == "probing"
+        assert len(node.open) <= 5, "four attempts at once, and one that is being ended"
+        node.behave()
+        took = wait_until(lambda: server.node("n")["state"] == "up")
+        print(f"back after {took:.2f} s")
+        assert took < 1
+        wait_until(lambda: len(node.open) == 1)
+    finally:
+        node.stop()

@@ -27,7 +27,8 @@ SHORTEST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 0.5
 """Seconds between the beginnings of two attempts to connect; a node is back about as soon after it has healed."""
 MOST_ATTEMPTS: Final = 4
-"""Under way at once, so that a long time-out does not fill a node's queue."""
+"""Under way at once, so that a long time-out does not fill a node's queue. The first of them have all of their time,
+for a node that is slow; the last makes room for the next, for one that has healed."""
 LEAVING: Final = 0.1
 """Seconds for the answers that are under way when a connection is to go elsewhere."""
 
@@ -80,7 +81,7 @@ class NodeConnection:
         self._endpoint: NodeEndpoint | None = None
         self._changed = asyncio.Event()
         self._retired = False
-        self._attempts: set[asyncio.Task[None]] = set()
+        self._attempts: list[asyncio.Task[None]] = []
         self._link: NodeLink | None = None
         self._leaves_at = 0.0
         self._overdue_before = False
@@ -128,7 +129,7 @@ class NodeConnection:
         async with asyncio.TaskGroup() as group:
             pause, connects = SHORTEST_PAUSE, self.connects
             while not self._changed.is_set():
-                if self._link is None and len(self._attempts) < MOST_ATTEMPTS:
+                if self._link is None:
                     self._begin_attempt(group, endpoint)
                 await self._pause(pause)
                 if self.connects == connects:
@@ -153,12 +154,14 @@ class NodeConnection:
     def _begin_attempt(self, group: asyncio.TaskGroup, endpoint: NodeEndpoint) -> None:
         if self.pipeline.state is NodeState.DOWN:
             self.pipeline.change(NodeEvent.TRY)
+        if len(self._attempts) >= MOST_ATTEMPTS:
+            self._attempts[-1].cancel()
         attempt = group.create_task(self._attempt(endpoint))
-        self._attempts.add(attempt)
+        self._attempts.append(attempt)
         attempt.add_done_callback(self._attempt_over)
 
     def _attempt_over(self, attempt: asyncio.Task[None]) -> None:
-        self._attempts.discard(attempt)
+        self._attempts.remove(attempt)
         self.first_attempt_over.set()
         if not self._attempts and self.pipeline.state is NodeState.PROBING:
             self.pipeline.lost()
