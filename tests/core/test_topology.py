@@ -466,10 +466,19 @@ def test_replicas_that_are_not_to_be_read(report: NodeReport | None, lag_ms: int
     for at, offset in ((3.0, 100), (5.0, 300)):
         topology.node_said("m", master(at, offset))
     topology.node_said("r", replica(4.9, 300))
-    assert topology.view(locate).replicas[0].caught_up_to == 5.0
+    assert topology.view(locate).replicas[0].caught_up_to == 4.9
     topology.node_said("r", report)
     (seen,) = topology.view(locate).replicas
     assert (seen.caught_up_to, seen.lag_ms) == (NEVER, lag_ms)
+
+
+def test_a_replica_that_is_not_heard_of_falls_behind_though_nothing_changes() -> None:
+    topology = watched()
+    topology.sentinel_said("x", 1, "m", ["r"])
+    topology.node_said("r", replica(1.0, 100))
+    for now in (1.1, 2.0, 9.0):
+        topology.node_said("m", master(now, 100))
+    assert topology.view(locate).replicas[0].caught_up_to == 1.0
 
 
 def test_offsets_of_another_stream_are_not_compared() -> None:

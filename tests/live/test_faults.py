@@ -81,15 +81,26 @@ class SteadyReader:
 # -- real nodes
 
 
-def test_a_killed_node_is_down_at_once_and_the_others_never_notice(start_server: Start) -> None:
-    server = start_server()
+@pytest.fixture
+def real_nodes(tmp_path: Path) -> Iterator[dict[str, RealNode]]:
+    """Four nodes that stay dead when they are killed."""
+    nodes = {f"shard-{number}": RealNode(tmp_path) for number in range(1, 5)}
+    yield nodes
+    for node in nodes.values():
+        node.kill()
+
+
+def test_a_killed_node_is_down_at_once_and_the_others_never_notice(
+    start_server: Start, real_nodes: dict[str, RealNode]
+) -> None:
+    server = start_server(*(word for name, node in real_nodes.items() for word in ("--node", f"{name}={node.url}")))
     with server.plain() as client:
         keys = keys_by_node(client, 20)
         mine, others = keys["shard-2"], [key for name, many in keys.items() if name != "shard-2" for key in many]
         fill(client, mine + others)
         with SteadyReader(server.tls(), others) as reader:
             wait_until(lambda: reader.answers > 500)
-            os.kill(server.node_pid("shard-2"), signal.SIGKILL)
+            real_nodes["shard-2"].kill()
             took = wait_until(lambda: code(client.ask(read(mine[0]))) == "DOWN", timeout=1)
             before = reader.answers
             client.send(b"".join(map(read, mine)))

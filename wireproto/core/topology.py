@@ -262,4 +262,6 @@ class ShardTopology:
         # Against what the master had when this replica was asked, and not what it has had since.
         seen = next((at for at, _ in reversed(self._samples) if at <= report.at), caught_up_to)
         lag_ms = max(0, round((seen - caught_up_to) * 1000))
-        return NodeView(address, url, pid, lag_ms, caught_up_to=caught_up_to if report.in_sync else NEVER)
+        # One that is silent is read no more after a while, though nothing may have changed since it was heard.
+        caught_up_to = min(caught_up_to, report.at) if report.in_sync else NEVER
+        return NodeView(address, url, pid, lag_ms, caught_up_to=caught_up_to)
