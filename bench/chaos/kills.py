@@ -1,0 +1,214 @@
+"""Masters that die, and masters that fall silent and come back: `kill -9`, and SIGSTOP with SIGCONT."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from bench.chaos import judging
+from bench.chaos.findings import Bound, Collected, Figure, Finding
+from bench.chaos.ledger import Load
+from bench.chaos.old_master import role_and_writes, watch_reign
+from bench.chaos.running import NODE_TIMEOUT, SYNC_TIMEOUT, ChaosServer, chaos_server, until
+from bench.chaos.traffic import Traffic
+from bench.progress import tell
+
+SHARDS: Final = 2
+REPLICAS: Final = 3
+SENTINELS: Final = 3
+HURT: Final = "shard-1"
+OTHER: Final = "shard-2"
+TOPOLOGY: Final = ("--shards", str(SHARDS), "--replicas", str(REPLICAS), "--sentinels", str(SENTINELS))
+BEFORE: Final = 2.5
+"""Seconds of load before the fault; what is compared with the outage are the last `2 * SPAN` of it, in halves."""
+SPAN: Final = 1.0
+AFTER: Final = 1.0
+"""Seconds of load after the first accepted write."""
+STOPPED: Final = 4.0
+"""Seconds for which a master is stopped."""
+FAILOVER: Final = Bound(3.0, is_strict=True)
+P99_BEFORE: Final = "p99 of the other shard's keys before, ms"
+P99_DURING: Final = "p99 of the other shard's keys during the outage, ms"
+P99_RATIO: Final = "the latter to the former"
+P99_CONTROL: Final = "the same of two times before the fault"
+REIGN: Final = "the old master took itself for one after SIGCONT, s"
+OLD_WRITES: Final = "SET that it was given meanwhile"
+BUFFERED: Final = "SET that it found in its sockets (answered TIMEOUT)"
+
+Fault = Literal["kill", "stop"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is done `rounds` times. `sync` is what each write asks for; None: nothing."""
+
+    fault: Fault
+    rounds: int
+    sync: int | None = None
+    seed: int = 1
+    clients: int = 16
+    pause: float = 0.01
+
+    @property
+    def name(self) -> str:
+        """For the table."""
+        return self.fault if self.sync is None else f"{self.fault}, sync={self.sync}"
+
+    @property
+    def deadline(self) -> float:
+        """Seconds within which the server owes an answer: a write with `sync` is executed, and then asked about."""
+        return NODE_TIMEOUT if self.sync is None else NODE_TIMEOUT + SYNC_TIMEOUT
+
+    def load(self, tag: str, number: int) -> Load:
+        """As many requests whether they succeed or not, so that an outage is no relief for the other shard."""
+        return Load(
+            clients=self.clients,
+            keys=self.clients * 6,
+            timeout=15.0,
+            pause=self.pause,
+            pause_after_error=self.pause,
+            prefix=f"{tag}{self.fault}-{self.sync}-{number}",
+            seed=self.seed * 1000 + number,
+            write_options={} if self.sync is None else {"sync": self.sync},
+        )
+
+
+async def run(plan: Plan) -> Finding:
+    """All rounds, on a server of their own. Raises ChaosError, StartError."""
+    collected = Collected()
+    with chaos_server(*TOPOLOGY) as server:
+        await until(server.is_whole, "the nodes are whole")
+        tags = {shard: await asyncio.to_thread(server.hash_tag, shard) for shard in (HURT, OTHER)}
+        for number in range(plan.rounds):
+            tell(f"{plan.name}: {number + 1} of {plan.rounds}")
+            await _round(server, plan, number, tags, collected)
+        failovers = await asyncio.to_thread(server.failovers, HURT)
+        others = await asyncio.to_thread(server.failovers, OTHER)
+        collected.add(_EXTRA, failovers - plan.rounds)
+        collected.add(_OTHERS, others)
+    return _finding(plan, collected)
+
+
+_EXTRA: Final = "failovers of the shard beyond one a round"
+_OTHERS: Final = "failovers of the other shard"
+
+
+async def _round(server: ChaosServer, plan: Plan, number: int, tags: dict[str, str], collected: Collected) -> None:
+    loads = {shard: plan.load(tag, number) for shard, tag in tags.items()}
+    async with Traffic(server.url, loads) as traffic:
+        await traffic.go_on(BEFORE)
+        async with _hurt_master(server, plan, traffic, collected) as fault:
+            first = await traffic.accepted_write(HURT, fault)
+            await traffic.go_on(AFTER)
+            _compare(traffic, fault, first, collected)
+        await traffic.stop()
+    collected.add(judging.FIRST_WRITE, first)
+    unpromised = (fault - judging.REPLICATION, fault + first)
+    promised = plan.sync == REPLICAS
+    for shard in (HURT, OTHER):
+        limits = None if promised or shard == OTHER else unpromised
+        seen = collected if shard == HURT else Collected()
+        await judging.judge(seen, traffic, shard, fault=fault, deadline=plan.deadline, unpromised=limits)
+        if shard == OTHER:
+            collected.add(_OTHER_ERRORS, sum(seen.outcomes[code] for code in seen.outcomes if code not in ("OK", "MISS")))
+            collected.add(_OTHER_FAULTS, sum(seen.sum(kind) for kind in _FAULTS))
+            collected.examples += seen.examples
+    await traffic.clear()
+    await until(server.is_whole, "all nodes are whole again")
+    collected.add(judging.WHOLE, time.monotonic() - fault)
+
+
+_FAULTS: Final = (judging.LATE, judging.UNANSWERED, judging.WRONG, judging.BUGS, judging.LOST)
+_OTHER_ERRORS: Final = "errors for the other shard's keys"
+_OTHER_FAULTS: Final = "late, wrong, missing answers and lost writes of the other shard"
+
+
+@asynccontextmanager
+async def _hurt_master(
+    server: ChaosServer, plan: Plan, traffic: Traffic, collected: Collected
+) -> AsyncIterator[float]:
+    """Kill or stop the master of the day; what is stopped goes on, and is watched, after the block."""
+    master = await asyncio.to_thread(server.master, HURT)
+    if plan.fault == "kill":
+        os.kill(master["pid"], signal.SIGKILL)
+        yield time.monotonic()
+        return
+    with server.at(master) as straight:
+        await asyncio.to_thread(role_and_writes, straight)
+        _, writes = await asyncio.to_thread(role_and_writes, straight)
+        os.kill(master["pid"], signal.SIGSTOP)
+        stopped = time.monotonic()
+        try:
+            yield stopped
+            await traffic.go_on(stopped + STOPPED - time.monotonic())
+        finally:
+            os.kill(master["pid"], signal.SIGCONT)
+        reign = await asyncio.to_thread(watch_reign, straight, writes)
+    collected.add(REIGN, reign.seconds)
+    collected.add(OLD_WRITES, reign.writes)
+    collected.add(BUFFERED, reign.buffered)
+
+
+def _compare(traffic: Traffic, fault: float, first: float, collected: Collected) -> None:
+    """The other shard before and during the outage: times of the same length, under the same load."""
+    span = min(first, SPAN)
+    entries = traffic.entries(OTHER)
+    earlier, before, during = (judging.p99(entries, start, start + span) for start in (fault - 2 * span, fault - span, fault))
+    collected.add(P99_BEFORE, before / 1000)
+    collected.add(P99_DURING, during / 1000)
+    collected.add(P99_RATIO, during / before)
+    collected.add(P99_CONTROL, before / earlier)
+
+
+def _finding(plan: Plan, collected: Collected) -> Finding:
+    figures = [collected.figure(judging.FIRST_WRITE, None if plan.sync == REPLICAS else FAILOVER)]
+    # A write that one replica has is lost when Sentinel promotes another one, which did not get it before the kill.
+    figures += judging.common_figures(collected, may_lose=plan.sync != REPLICAS)
+    figures += [
+        collected.figure(P99_BEFORE),
+        collected.figure(P99_DURING),
+        collected.figure(P99_RATIO, Bound(1.5, of="median")),
+        collected.figure(P99_CONTROL),
+        collected.figure(_OTHER_ERRORS, judging.NONE),
+        collected.figure(_OTHER_FAULTS, judging.NONE),
+    ]
+    if plan.fault == "stop":
+        figures += [collected.figure(REIGN), collected.figure(OLD_WRITES, judging.NONE), collected.figure(BUFFERED)]
+    figures += [collected.figure(judging.WHOLE), collected.figure(_EXTRA), collected.figure(_OTHERS)]
+    return Finding(plan.name, _done(plan), figures, [collected.answers(), *_notes(plan), *collected.examples[:20]])
+
+
+def _done(plan: Plan) -> str:
+    what = {"kill": "kill -9 of the master", "stop": f"SIGSTOP of the master for {STOPPED:g} s, then SIGCONT"}[plan.fault]
+    return f"{plan.rounds} times {what}; {SHARDS} shards, {REPLICAS} replicas each, {SENTINELS} Sentinels"
+
+
+def _notes(plan: Plan) -> list[str]:
+    if plan.sync is None:
+        return ["without sync nothing is promised of writes that the master had acknowledged when it died"]
+    if plan.sync < REPLICAS:
+        return [
+            f"sync={plan.sync} is no promise for a kill: Sentinel may promote a replica that has not got the write; it"
+            " prefers the one that is the furthest, by what each said last, up to a few seconds before"
+        ]
+    return [
+        "with sync for all replicas nothing is accepted before the one that was killed is back as a replica; until then"
+        " writes are executed and answered NOSYNC"
+    ]
+
+
+def plans(rounds: int, seed: int) -> dict[str, list[Plan]]:
+    """The experiments by their names on the command line."""
+    seeds = itertools.count(seed)
+    return {
+        "kill": [Plan("kill", rounds, seed=next(seeds))],
+        "stop": [Plan("stop", rounds, seed=next(seeds))],
+        "kill-sync": [Plan("kill", rounds, sync, next(seeds)) for sync in (1, REPLICAS)],
+    }
