@@ -168,12 +168,18 @@ def _described(banner: str, pid: int, nodes: Nodes | None) -> Target:
     )
 
 
+class StatsError(RuntimeError):
+    """STATS was refused."""
+
+
 def read_stats(plain_port: int, api_key: str) -> dict[str, Any]:
-    """What STATS answers on the plain port of a server on this machine."""
+    """What STATS answers on the plain port of a server on this machine. Raises OSError, StatsError."""
     with socket.create_connection(("127.0.0.1", plain_port), timeout=10) as connection:
         connection.sendall(b"AUTH %d:%b\nSTATS\nQUIT\n" % (len(api_key), api_key.encode()))
         with connection.makefile("rb") as replies:
-            _, stats = replies.readline(), replies.readline()
+            login, stats = replies.readline(), replies.readline()
+    if not (login.startswith(b"OK") and stats.startswith(b"OK ")):
+        raise StatsError(f"AUTH was answered {login!r}, STATS {stats!r}")
     read: dict[str, Any] = json.loads(stats.partition(b":")[2])
     return read
 

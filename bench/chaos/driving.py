@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -33,6 +33,9 @@ class Load:
     delete_share: float = 0.0
     """Shares of the requests; the rest are reads."""
     many_writers: bool = False
+    in_turn: bool = False
+    """A client writes its keys one after the other, and not at random: as long as it has more keys than writes, each
+    is written once, so that no write that gets lost is hidden by a later one."""
     timeout: float = 5.0
     """Seconds for each call."""
     write_options: Mapping[str, Any] = field(default_factory=dict)
@@ -62,6 +65,7 @@ class LedgerClient:
         self._url = url
         self._stop = asyncio.Event()
         self._operations_left = float("inf")
+        self._names = load.names
 
     def _client(self, retries: int = 0) -> AsyncClient[bytes]:
         timeout = self.load.timeout
@@ -110,7 +114,7 @@ class LedgerClient:
 
     async def _work(self, number: int) -> None:
         load, dice = self.load, random.Random(self.load.seed * 1_000_003 + number)
-        names = load.names
+        names = self._names
         own = names if load.many_writers else names[number :: load.clients]
         sequences: Counter[bytes] = Counter()
         async with self._client() as client:
@@ -122,7 +126,7 @@ class LedgerClient:
                 elif chance < load.delete_share:
                     entry = self._begin(number, "DELETE", dice.choice(own))
                 else:
-                    key = dice.choice(own)
+                    key = own[sequences.total() % len(own)] if load.in_turn else dice.choice(own)
                     sequences[key] += 1
                     entry = self._begin(number, "WRITE", key, value_of(key, number, sequences[key], load.value_size))
                 pause = load.pause if await self._ask(client, entry) else load.pause_after_error
@@ -168,11 +172,11 @@ class LedgerClient:
                 if isinstance(error, RequestError):
                     raise error
 
-    async def final_values(self) -> dict[bytes, bytes | None]:
-        """What all keys hold now, for `Ledger.lost_writes`. A key that cannot be read is left out."""
+    async def final_values(self, keys: Sequence[bytes] | None = None) -> dict[bytes, bytes | None]:
+        """What all keys, or these, hold now, for `Ledger.lost_writes`. A key that cannot be read is left out."""
         async with self._client(FINAL_RETRIES) as client:
             try:
-                values = await client.read_many(self.load.names)
+                values = await client.read_many(self.load.names if keys is None else keys)
             except RequestError:
                 return {}
         return {key: value for key, value in values.items() if not isinstance(value, RequestError)}

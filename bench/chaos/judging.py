@@ -66,18 +66,18 @@ def p99(entries: Sequence[Entry], start: float, end: float) -> float:
 async def judge(
     collected: Collected,
     traffic: Traffic,
-    name: str,
+    shard: str,
     *,
     fault: float,
     deadline: float,
     unpromised: tuple[float, float] | None,
 ) -> None:
-    """Note what the load of that name saw in this round, after it was stopped, and read its keys.
+    """Note what clients of a shard saw in this round, after they were stopped, and read what they have written.
 
     What was acknowledged within `unpromised` may be lost without being a wrong answer. Raises ChaosError.
     """
-    ledger = traffic.ledger(name)
-    lost = ledger.lost_writes(await traffic.final_values(name))
+    ledger = traffic.ledger(shard)
+    lost = ledger.lost_writes(await traffic.final_values(shard))
     entries = without_promise(ledger.entries, *unpromised) if unpromised else ledger.entries
     wrong = wrong_answers(entries)
     found = {
@@ -89,7 +89,8 @@ async def judge(
     }
     for kind, bad in found.items():
         collected.add(kind, len(bad))
-        collected.examples += [f"{kind}, {name}: {entry}" for entry in bad[:_EXAMPLES]]
+        if kind != LOST or unpromised is None:
+            collected.examples += [f"{kind}, {shard}: {entry}" for entry in bad[:_EXAMPLES]]
     collected.examples += [f"{fault.reason}: {fault.entry}" for fault in wrong[:_EXAMPLES]]
     times = [entry.ended - entry.started for entry in ledger.entries if entry.ended is not None]
     collected.add(SLOWEST, 1000 * max(times))

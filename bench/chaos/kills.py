@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import signal
 import time
@@ -13,11 +12,10 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from bench.chaos import judging
-from bench.chaos.findings import Bound, Collected, Figure, Finding
-from bench.chaos.ledger import Load
+from bench.chaos.findings import Bound, Collected, Finding
 from bench.chaos.old_master import role_and_writes, watch_reign
 from bench.chaos.running import NODE_TIMEOUT, SYNC_TIMEOUT, ChaosServer, chaos_server, until
-from bench.chaos.traffic import Traffic
+from bench.chaos.traffic import USUAL, Pace, Traffic
 from bench.progress import tell
 
 SHARDS: Final = 2
@@ -53,8 +51,7 @@ class Plan:
     rounds: int
     sync: int | None = None
     seed: int = 1
-    clients: int = 16
-    pause: float = 0.01
+    pace: Pace = USUAL
 
     @property
     def name(self) -> str:
@@ -65,19 +62,6 @@ class Plan:
     def deadline(self) -> float:
         """Seconds within which the server owes an answer: a write with `sync` is executed, and then asked about."""
         return NODE_TIMEOUT if self.sync is None else NODE_TIMEOUT + SYNC_TIMEOUT
-
-    def load(self, tag: str, number: int) -> Load:
-        """As many requests whether they succeed or not, so that an outage is no relief for the other shard."""
-        return Load(
-            clients=self.clients,
-            keys=self.clients * 6,
-            timeout=15.0,
-            pause=self.pause,
-            pause_after_error=self.pause,
-            prefix=f"{tag}{self.fault}-{self.sync}-{number}",
-            seed=self.seed * 1000 + number,
-            write_options={} if self.sync is None else {"sync": self.sync},
-        )
 
 
 async def run(plan: Plan) -> Finding:
@@ -101,7 +85,10 @@ _OTHERS: Final = "failovers of the other shard"
 
 
 async def _round(server: ChaosServer, plan: Plan, number: int, tags: dict[str, str], collected: Collected) -> None:
-    loads = {shard: plan.load(tag, number) for shard, tag in tags.items()}
+    loads = {
+        shard: plan.pace.loads(f"{tag}{plan.name}-{number}", plan.seed * 1000 + number, plan.sync)
+        for shard, tag in tags.items()
+    }
     async with Traffic(server.url, loads) as traffic:
         await traffic.go_on(BEFORE)
         async with _hurt_master(server, plan, traffic, collected) as fault:
@@ -117,10 +104,11 @@ async def _round(server: ChaosServer, plan: Plan, number: int, tags: dict[str, s
         seen = collected if shard == HURT else Collected()
         await judging.judge(seen, traffic, shard, fault=fault, deadline=plan.deadline, unpromised=limits)
         if shard == OTHER:
-            collected.add(_OTHER_ERRORS, sum(seen.outcomes[code] for code in seen.outcomes if code not in ("OK", "MISS")))
+            collected.add(
+                _OTHER_ERRORS, sum(seen.outcomes[code] for code in seen.outcomes if code not in ("OK", "MISS"))
+            )
             collected.add(_OTHER_FAULTS, sum(seen.sum(kind) for kind in _FAULTS))
             collected.examples += seen.examples
-    await traffic.clear()
     await until(server.is_whole, "all nodes are whole again")
     collected.add(judging.WHOLE, time.monotonic() - fault)
 
@@ -131,9 +119,7 @@ _OTHER_FAULTS: Final = "late, wrong, missing answers and lost writes of the othe
 
 
 @asynccontextmanager
-async def _hurt_master(
-    server: ChaosServer, plan: Plan, traffic: Traffic, collected: Collected
-) -> AsyncIterator[float]:
+async def _hurt_master(server: ChaosServer, plan: Plan, traffic: Traffic, collected: Collected) -> AsyncIterator[float]:
     """Kill or stop the master of the day; what is stopped goes on, and is watched, after the block."""
     master = await asyncio.to_thread(server.master, HURT)
     if plan.fault == "kill":
@@ -160,7 +146,9 @@ def _compare(traffic: Traffic, fault: float, first: float, collected: Collected)
     """The other shard before and during the outage: times of the same length, under the same load."""
     span = min(first, SPAN)
     entries = traffic.entries(OTHER)
-    earlier, before, during = (judging.p99(entries, start, start + span) for start in (fault - 2 * span, fault - span, fault))
+    earlier, before, during = (
+        judging.p99(entries, start, start + span) for start in (fault - 2 * span, fault - span, fault)
+    )
     collected.add(P99_BEFORE, before / 1000)
     collected.add(P99_DURING, during / 1000)
     collected.add(P99_RATIO, during / before)
@@ -186,7 +174,9 @@ def _finding(plan: Plan, collected: Collected) -> Finding:
 
 
 def _done(plan: Plan) -> str:
-    what = {"kill": "kill -9 of the master", "stop": f"SIGSTOP of the master for {STOPPED:g} s, then SIGCONT"}[plan.fault]
+    what = {"kill": "kill -9 of the master", "stop": f"SIGSTOP of the master for {STOPPED:g} s, then SIGCONT"}[
+        plan.fault
+    ]
     return f"{plan.rounds} times {what}; {SHARDS} shards, {REPLICAS} replicas each, {SENTINELS} Sentinels"
 
 
@@ -202,13 +192,3 @@ def _notes(plan: Plan) -> list[str]:
         "with sync for all replicas nothing is accepted before the one that was killed is back as a replica; until then"
         " writes are executed and answered NOSYNC"
     ]
-
-
-def plans(rounds: int, seed: int) -> dict[str, list[Plan]]:
-    """The experiments by their names on the command line."""
-    seeds = itertools.count(seed)
-    return {
-        "kill": [Plan("kill", rounds, seed=next(seeds))],
-        "stop": [Plan("stop", rounds, seed=next(seeds))],
-        "kill-sync": [Plan("kill", rounds, sync, next(seeds)) for sync in (1, REPLICAS)],
-    }

@@ -31,7 +31,7 @@ import secrets
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -77,10 +77,14 @@ class Host:
         with self.namespace.entered():
             yield
 
-    def close(self) -> None:
-        """End its processes, and let go of it."""
+    def end_processes(self) -> None:
+        """End what was started there."""
         for process in self._processes:
             stop(process)
+
+    def close(self) -> None:
+        """End its processes, and let go of it."""
+        self.end_processes()
         self.namespace.close()
 
 
@@ -137,6 +141,11 @@ class Network:
     def cut(self, one: Host, other: Host) -> None:
         """Drop what either sends to the other, from the next packet on. Either may be `root`."""
         self._apply(self._cuts | {(one.address, other.address), (other.address, one.address)})
+
+    def cut_all(self, one: Host, others: Iterable[Host]) -> None:
+        """The same between one and several others, by one command."""
+        pairs = [(one.address, other.address) for other in others]
+        self._apply(self._cuts | {pair for ends in pairs for pair in (ends, ends[::-1])})
 
     def cut_one_way(self, sender: Host, receiver: Host) -> None:
         """Drop what `sender` sends to `receiver`; the other direction is left as it is."""

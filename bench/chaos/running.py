@@ -114,11 +114,11 @@ def chaos_server(*flags: str, nodes: str = "") -> Iterator[ChaosServer]:
             yield ChaosServer(folder)
 
 
-async def until(condition: Callable[[], bool], what: str, timeout: float = 60.0) -> float:
+async def until(condition: Callable[[], bool], what: str, within: float = 60.0) -> float:
     """Wait until something is so, asked in a thread; the seconds that it took. Raises ChaosError."""
     started = time.monotonic()
     while not await asyncio.to_thread(condition):
-        if time.monotonic() - started > timeout:
-            raise ChaosError(f"after {timeout:.0f} s still not: {what}")
+        if time.monotonic() - started > within:
+            raise ChaosError(f"after {within:.0f} s still not: {what}")
         await asyncio.sleep(_LOOK)
     return time.monotonic() - started

@@ -7,7 +7,8 @@ import gc
 import itertools
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from bench.chaos.entries import OK, Entry
@@ -17,6 +18,10 @@ from bench.chaos.running import ChaosError
 TICK: Final = 0.005
 """Seconds between two looks at whether this process is on time."""
 _NOTABLE: Final = 0.002
+_CALL: Final = 15.0
+"""Seconds that a client waits: well above what the server allows itself."""
+_KEYS_EACH: Final = 10
+_WRITES_EACH: Final = 4000
 _RECOVERY: Final = 20.0
 _LOOK: Final = 0.02
 
@@ -47,11 +52,46 @@ class Stalls:
         return max((late for moment, late in self._found if moment - late < end and start < moment), default=0.0)
 
 
-class Traffic:
-    """Loads by name, from the beginning of a block until `stop` or its end. Raises what a client raises."""
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How a shard is loaded: by some clients that read and write a few keys, and as many that write ever new ones."""
 
-    def __init__(self, url: str, loads: Mapping[str, Load]) -> None:
-        self._clients = {name: LedgerClient(url, load) for name, load in loads.items()}
+    clients: int = 8
+    """Of each kind."""
+    pause: float = 0.01
+    """Seconds between a client's requests, also after an error: an outage is to be no relief for other shards."""
+
+    def loads(self, prefix: str, seed: int, sync: int | None) -> tuple[Load, Load]:
+        """The two; writes ask for `sync` replicas unless that is None."""
+        common = Load(
+            clients=self.clients,
+            keys=self.clients * _KEYS_EACH,
+            timeout=_CALL,
+            pause=self.pause,
+            pause_after_error=self.pause,
+            prefix=prefix,
+            seed=seed,
+            write_options={} if sync is None else {"sync": sync},
+        )
+        once = replace(common, keys=self.clients * _WRITES_EACH, write_share=1.0, in_turn=True, prefix=f"{prefix}-once")
+        return common, once
+
+
+USUAL: Final = Pace()
+
+
+class Traffic:
+    """Loads of shards, from the beginning of a block until `stop` or its end. Raises what a client raises."""
+
+    def __init__(self, url: str, loads: Mapping[str, Sequence[Load]]) -> None:
+        self._ledgers = {shard: Ledger() for shard in loads}
+        self._readers = {shard: LedgerClient(url, several[0]) for shard, several in loads.items()}
+        self._clients = []
+        for shard, several in loads.items():
+            for load in several:
+                client = LedgerClient(url, load)
+                client.ledger = self._ledgers[shard]
+                self._clients.append(client)
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[Ledger]] = []
         self._watch: asyncio.Task[None] | None = None
@@ -62,7 +102,7 @@ class Traffic:
         gc.collect()
         gc.disable()
         self._watch = asyncio.create_task(self.stalls.watch())
-        self._tasks = [asyncio.create_task(client.run(self._stop)) for client in self._clients.values()]
+        self._tasks = [asyncio.create_task(client.run(self._stop)) for client in self._clients]
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -84,37 +124,32 @@ class Traffic:
         for task in done:
             task.result()
 
-    def entries(self, name: str) -> list[Entry]:
-        """All requests of a load so far."""
-        return self._clients[name].ledger.entries
+    def ledger(self, shard: str) -> Ledger:
+        """All requests for a shard so far."""
+        return self._ledgers[shard]
 
-    def ledger(self, name: str) -> Ledger:
-        """The ledger of a load."""
-        return self._clients[name].ledger
+    def entries(self, shard: str) -> list[Entry]:
+        """The same."""
+        return self._ledgers[shard].entries
 
-    async def final_values(self, name: str) -> dict[bytes, bytes | None]:
-        """What its keys hold, when it is over. Raises ChaosError when some cannot be read."""
-        client = self._clients[name]
-        found = await client.final_values()
-        if len(found) < client.load.keys:
-            raise ChaosError(f"only {len(found)} of {client.load.keys} keys could be read in the end")
+    async def final_values(self, shard: str) -> dict[bytes, bytes | None]:
+        """What the keys hold that were written, when it is over. Raises ChaosError when some cannot be read."""
+        keys = list(dict.fromkeys(entry.key for entry in self.entries(shard) if entry.verb == "WRITE"))
+        found = await self._readers[shard].final_values(keys)
+        if len(found) < len(keys):
+            raise ChaosError(f"only {len(found)} of {len(keys)} keys could be read in the end")
         return found
 
-    async def clear(self) -> None:
-        """Remove the keys of all loads."""
-        for client in self._clients.values():
-            await client.clear()
-
-    async def accepted_write(self, name: str, moment: float, timeout: float = _RECOVERY) -> float:
+    async def accepted_write(self, shard: str, moment: float, within: float = _RECOVERY) -> float:
         """Wait for a write that was begun after a moment to be accepted.
 
         Seconds from that moment to its answer; infinite when none was in time.
         """
-        seen = len(self.entries(name))
-        while seen and self.entries(name)[seen - 1].started >= moment:
+        seen = len(self.entries(shard))
+        while seen and self.entries(shard)[seen - 1].started >= moment:
             seen -= 1
-        while time.monotonic() < moment + timeout:
-            found = _first_accepted(self.entries(name), seen)
+        while time.monotonic() < moment + within:
+            found = _first_accepted(self.entries(shard), seen)
             if not math.isinf(found):
                 return found - moment
             await self.go_on(_LOOK)
