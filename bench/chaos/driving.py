@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -172,11 +172,11 @@ class LedgerClient:
                 if isinstance(error, RequestError):
                     raise error
 
-    async def final_values(self, keys: Sequence[bytes] | None = None) -> dict[bytes, bytes | None]:
-        """What all keys, or these, hold now, for `Ledger.lost_writes`. A key that cannot be read is left out."""
+    async def final_values(self) -> dict[bytes, bytes | None]:
+        """What all keys hold now, for `Ledger.lost_writes`. A key that cannot be read is left out."""
         async with self._client(FINAL_RETRIES) as client:
             try:
-                values = await client.read_many(self.load.names if keys is None else keys)
+                values = await client.read_many(self.load.names)
             except RequestError:
                 return {}
         return {key: value for key, value in values.items() if not isinstance(value, RequestError)}

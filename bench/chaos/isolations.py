@@ -21,7 +21,9 @@ CUT: Final = 4.0
 AFTER: Final = 1.0
 """Seconds of load before the cut, while it lasts, and after the first write accepted then."""
 BACK: Final = "first accepted write after healing, s"
-SUCCEEDED: Final = "answers of the master while it was cut off"
+AHEAD: Final = "the Sentinels have another master, s after the cut"
+FOUND_OUT: Final = "the server has moved, s after healing"
+SUCCEEDED: Final = "requests that succeeded while it was cut off"
 PROMOTED: Final = "failovers"
 
 Cut = Literal["no master", "no sentinels"]
@@ -50,7 +52,7 @@ async def run(plan: Plan) -> Finding:
         await until_whole(server, cluster)
         for number in range(plan.rounds):
             tell(f"{plan.name}: {number + 1} of {plan.rounds}")
-            await _round(server, cluster, plan, number, collected, meanwhile)
+            await judging.attempt(collected, server, _round(server, cluster, plan, number, collected, meanwhile))
     return _finding(plan, collected, meanwhile)
 
 
@@ -65,30 +67,32 @@ async def _round(
     master = await asyncio.to_thread(server.master, SHARD)
     old, network = cluster.host_of(master["address"]), cluster.network
     failovers = await asyncio.to_thread(server.failovers, SHARD)
+    known = (master["address"], "")  # without a master there is no address
     far = [old] if plan.cut == "no master" else cluster.sentinels
-    async with Traffic(
-        server.url, {SHARD: plan.pace.loads(f"{plan.name}-{number}", plan.seed * 1000 + number, None)}
-    ) as traffic:
+    loads = plan.pace.loads(f"{plan.name}-{number}", plan.seed * 1000 + number, None)
+    async with Traffic(server.url, {SHARD: loads}) as traffic:
         await traffic.go_on(BEFORE)
         await asyncio.to_thread(network.cut_all, network.root, far)
         cut = time.monotonic()
         if plan.cut == "no sentinels":
             await _fail_over(cluster, master["address"])
-        await traffic.go_on(cut + CUT - time.monotonic())
-        # What is healed earlier than this moment is healed a little after it for what was sent before.
+            collected.add(AHEAD, time.monotonic() - cut)
+        await traffic.go_on(max(0.0, cut + CUT - time.monotonic()))
         healing = time.monotonic()
         await asyncio.to_thread(network.heal)
-        back = await traffic.accepted_write(SHARD, healing)
+        if plan.cut == "no sentinels":
+            collected.add(FOUND_OUT, await until(lambda: server.master(SHARD)["address"] not in known, "it has moved"))
+        moved = time.monotonic()
+        back = await traffic.accepted_write(SHARD, healing if plan.cut == "no master" else moved)
         await traffic.go_on(AFTER)
         await traffic.stop()
     during = [entry for entry in traffic.entries(SHARD) if cut <= entry.started < healing]
     meanwhile.update(entry.outcome for entry in during)
     collected.add(BACK, back)
     collected.add(SUCCEEDED, sum(entry.succeeded for entry in during))
-    # The master that is succeeded while it is in its best health may acknowledge what the next one has not got.
-    unpromised = None if plan.cut == "no master" else (cut, healing + back)
-    deadline = NODE_TIMEOUT
-    await judging.judge(collected, traffic, SHARD, fault=cut, deadline=deadline, unpromised=unpromised)
+    # A master that does not know that it has been succeeded acknowledges what the next one never gets.
+    unpromised = None if plan.cut == "no master" else (cut - judging.REPLICATION, moved + back)
+    await judging.judge(collected, traffic, SHARD, fault=cut, deadline=NODE_TIMEOUT, unpromised=unpromised)
     await until_whole(server, cluster)
     collected.add(PROMOTED, await asyncio.to_thread(server.failovers, SHARD) - failovers)
 
@@ -111,12 +115,16 @@ def _finding(plan: Plan, collected: Collected, meanwhile: Counter[str]) -> Findi
     notes = [f"answers while it was cut off: {words}", *collected.examples[:20]]
     if plan.cut == "no master":
         figures = [
-            collected.figure(BACK, Bound(1.0)),
+            collected.figure(BACK, Bound(NODE_TIMEOUT + judging.SLACK)),
             collected.figure(SUCCEEDED, judging.NONE),
             collected.figure(PROMOTED, judging.NONE),
         ]
         done = f"{plan.rounds} times the server cut off from the master for {CUT:g} s, nobody else"
     else:
-        figures = [collected.figure(BACK), collected.figure(SUCCEEDED), collected.figure(PROMOTED)]
-        done = f"{plan.rounds} times the server cut off from all Sentinels while they make another node the master"
+        names = (AHEAD, SUCCEEDED, FOUND_OUT, PROMOTED)
+        figures = [*(collected.figure(name) for name in names)]
+        done = (
+            f"{plan.rounds} times the server cut off from all Sentinels while they make another node the master, which"
+            f" was healthy; healed after {CUT:g} s"
+        )
     return Finding(plan.name, done, [*figures, *common], notes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -10,6 +10,7 @@ from bench.chaos.entries import OK, Entry
 from bench.chaos.findings import Bound, Collected, Figure
 from bench.chaos.record import Ledger
 from bench.chaos.rules import wrong_answers
+from bench.chaos.running import ChaosError, ChaosServer
 from bench.chaos.traffic import Stalls, Traffic
 from bench.latencies import Latencies
 
@@ -18,6 +19,8 @@ SLACK: Final = 0.05
 REPLICATION: Final = 1.0
 """Seconds before a fault in which what the master acknowledged may not have reached a replica."""
 _EXAMPLES: Final = 3
+_LOG: Final = 4000
+"""Characters of it that are shown."""
 
 NONE: Final = Bound(0)
 FIRST_WRITE: Final = "first accepted write after the fault, s"
@@ -29,6 +32,7 @@ WRONG: Final = "wrong answers"
 BUGS: Final = "answers that no fault excuses (PROTO, INTERNAL, …)"
 LOST: Final = "acknowledged writes lost"
 ACKNOWLEDGED: Final = "acknowledged writes"
+UNFINISHED: Final = "rounds that could not be finished"
 WHOLE: Final = "all nodes whole again after, s"
 
 
@@ -61,6 +65,16 @@ def p99(entries: Sequence[Entry], start: float, end: float) -> float:
         if start <= entry.started < end and entry.succeeded and entry.ended is not None:
             found.counts[round((entry.ended - entry.started) * 1e6)] += 1
     return found.summary()["p99"]
+
+
+async def attempt(collected: Collected, server: ChaosServer, one_round: Coroutine[None, None, None]) -> None:
+    """Do a round, or note why it could not be finished."""
+    try:
+        await one_round
+        collected.add(UNFINISHED, 0)
+    except ChaosError as error:
+        collected.add(UNFINISHED, 1)
+        collected.examples.append(f"{error}; the end of the server's log:\n{server.log()[-_LOG:]}")
 
 
 async def judge(
@@ -110,4 +124,5 @@ def common_figures(collected: Collected, *, may_lose: bool) -> list[Figure]:
         collected.figure(BUGS, NONE),
         collected.figure(LOST, None if may_lose else NONE),
         collected.figure(ACKNOWLEDGED),
+        collected.figure(UNFINISHED, NONE),
     ]

@@ -72,7 +72,7 @@ async def run(plan: Plan) -> Finding:
         tags = {shard: await asyncio.to_thread(server.hash_tag, shard) for shard in (HURT, OTHER)}
         for number in range(plan.rounds):
             tell(f"{plan.name}: {number + 1} of {plan.rounds}")
-            await _round(server, plan, number, tags, collected)
+            await judging.attempt(collected, server, _round(server, plan, number, tags, collected))
         failovers = await asyncio.to_thread(server.failovers, HURT)
         others = await asyncio.to_thread(server.failovers, OTHER)
         collected.add(_EXTRA, failovers - plan.rounds)

@@ -58,7 +58,7 @@ async def run(plan: Plan) -> Finding:
         await until_all_are_whole(server, cluster)
         for number in range(plan.rounds):
             tell(f"{plan.name}: {number + 1} of {plan.rounds}")
-            await _round(server, cluster, plan, number, collected)
+            await judging.attempt(collected, server, _round(server, cluster, plan, number, collected))
         collected.add(EXTRA, await asyncio.to_thread(server.failovers, SHARD) - plan.rounds)
     return _finding(plan, collected)
 

@@ -16,7 +16,7 @@ import psutil
 import redis
 
 from bench.processes import running, wait_for, written
-from bench.targets import REPOSITORY, read_stats, temporary_folder
+from bench.targets import REPOSITORY, StatsError, read_stats, temporary_folder
 from wireproto import Client
 
 Node = dict[str, Any]
@@ -51,8 +51,11 @@ class ChaosServer:
         return self._log.read_text(errors="replace")
 
     def stats(self) -> dict[str, Any]:
-        """What STATS answers."""
-        return read_stats(self._plain_port, self._api_key)
+        """What STATS answers. Raises ChaosError with the server's log when it does not."""
+        try:
+            return read_stats(self._plain_port, self._api_key)
+        except (OSError, StatsError) as error:
+            raise ChaosError(f"{error}; the server's log ends with\n{self.log()[-4000:]}") from error
 
     def nodes(self, shard: str) -> list[Node]:
         """A shard's nodes, the master first."""

@@ -11,9 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from bench.chaos.driving import FINAL_RETRIES
 from bench.chaos.entries import OK, Entry
 from bench.chaos.ledger import Ledger, LedgerClient, Load
 from bench.chaos.running import ChaosError
+from wireproto import AsyncClient
+from wireproto.errors import RequestError
 
 TICK: Final = 0.005
 """Seconds between two looks at whether this process is on time."""
@@ -85,7 +88,7 @@ class Traffic:
 
     def __init__(self, url: str, loads: Mapping[str, Sequence[Load]]) -> None:
         self._ledgers = {shard: Ledger() for shard in loads}
-        self._readers = {shard: LedgerClient(url, several[0]) for shard, several in loads.items()}
+        self._url = url
         self._clients = []
         for shard, several in loads.items():
             for load in several:
@@ -135,9 +138,15 @@ class Traffic:
     async def final_values(self, shard: str) -> dict[bytes, bytes | None]:
         """What the keys hold that were written, when it is over. Raises ChaosError when some cannot be read."""
         keys = list(dict.fromkeys(entry.key for entry in self.entries(shard) if entry.verb == "WRITE"))
-        found = await self._readers[shard].final_values(keys)
-        if len(found) < len(keys):
-            raise ChaosError(f"only {len(found)} of {len(keys)} keys could be read in the end")
+        found: dict[bytes, bytes | None] = {}
+        async with AsyncClient(self._url, retries=FINAL_RETRIES, timeout=_CALL) as client:
+            try:
+                for key, value in (await client.read_many(keys)).items():
+                    if isinstance(value, RequestError):
+                        raise value
+                    found[key] = value
+            except RequestError as error:
+                raise ChaosError(f"{len(keys)} keys of {shard} could not be read in the end: {error!r}") from error
         return found
 
     async def accepted_write(self, shard: str, moment: float, within: float = _RECOVERY) -> float:
