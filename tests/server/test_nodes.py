@@ -1,9 +1,11 @@
-"""Connections to nodes by themselves: when they are tried again."""
+"""Connections to nodes by themselves: when they are tried again, and where they go."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from itertools import pairwise
 
 import pytest
@@ -13,16 +15,16 @@ from wireproto.server.node_endpoint import NodeEndpoint
 from wireproto.settings import Settings
 
 
-async def test_an_attempt_that_nobody_answers_is_a_pause_in_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nodes, "SHORTEST_PAUSE", 0.2)
-    monkeypatch.setattr(nodes, "LONGEST_PAUSE", 0.2)
-    attempts: list[float] = []
-    enough = asyncio.Event()
+class SilentNode:
+    """Accepts connections and says nothing."""
 
-    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        attempts.append(time.monotonic())
-        if len(attempts) == 5:
-            enough.set()
+    def __init__(self) -> None:
+        self.attempts: list[float] = []
+        self._attempted = asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.attempts.append(time.monotonic())
+        self._attempted.set()
         try:
             while await reader.read(1000):
                 pass
@@ -30,17 +32,46 @@ async def test_an_attempt_that_nobody_answers_is_a_pause_in_itself(monkeypatch: 
             pass
         writer.close()
 
-    async with await asyncio.start_server(silent, "127.0.0.1", 0) as listening:
+    async def attempted(self, times: int) -> None:
+        """Return when it was tried so often."""
+        while len(self.attempts) < times:
+            self._attempted.clear()
+            await asyncio.wait_for(self._attempted.wait(), 10)
+
+
+@asynccontextmanager
+async def silence(connect_timeout: float) -> AsyncIterator[tuple[SilentNode, nodes.NodeConnection, list[NodeEndpoint]]]:
+    """A connection that tries to reach a silent node, and three ways to go to that."""
+    node = SilentNode()
+    async with await asyncio.start_server(node.serve, "127.0.0.1", 0) as listening:
         port = listening.sockets[0].getsockname()[1]
-        connection = nodes.NodeConnection("s", "s", Settings(node_connect_timeout=0.2))
-        connection.aim(NodeEndpoint.from_url(f"redis://127.0.0.1:{port}"))
+        ways = [NodeEndpoint.from_url(f"redis://127.0.0.1:{port}/{database}") for database in range(3)]
+        connection = nodes.NodeConnection("s", "s", Settings(node_connect_timeout=connect_timeout))
+        connection.aim(ways[0])
         running = asyncio.create_task(connection.run())
         try:
-            await asyncio.wait_for(enough.wait(), 10)
+            yield node, connection, ways
+            assert not running.done()
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
-    between = [later - earlier for earlier, later in pairwise(attempts)]
+
+
+async def test_an_attempt_that_nobody_answers_is_a_pause_in_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nodes, "SHORTEST_PAUSE", 0.2)
+    monkeypatch.setattr(nodes, "LONGEST_PAUSE", 0.2)
+    async with silence(0.2) as (node, _, _):
+        await node.attempted(5)
+    between = [later - earlier for earlier, later in pairwise(node.attempts)]
     # With a pause of 0.1 to 0.2 s after each it would be 0.3 s at least; and without any time-out, none.
-    assert min(between) < 0.28
-    assert min(between) > 0.15
+    assert 0.15 < min(between) < 0.28
+
+
+async def test_where_it_is_to_go_may_change_twice_in_a_moment() -> None:
+    async with silence(10.0) as (node, connection, ways):
+        await node.attempted(1)
+        for way in ways[1:]:
+            connection.aim(way)
+            # The first change ends the attempt, in two turns of the loop; the second one comes between these.
+            await asyncio.sleep(0)
+        await node.attempted(2)
