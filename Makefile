@@ -12,7 +12,7 @@ AS_INSTALLED := PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(INSTALLED):$(CURDIR)
 BOTH_BUILDS := tests/core tests/client tests/live/test_clients.py tests/live/test_cuts.py \
   tests/live/test_faults.py tests/live/test_limits.py tests/live/test_model.py tests/live/test_s_client.py tests/live/test_tls.py
 
-.PHONY: run test test-pure test-installed check format bench bench-peers clean
+.PHONY: run test test-pure test-installed check format bench bench-peers chaos clean
 
 run: $(VENV)/.run
 	@exec $(BIN)/python server.py $(ARGS)
@@ -41,6 +41,10 @@ bench: $(VENV)/.bench $(INSTALLED)/.done
 bench-peers:
 	sudo=$$(command -v sudo || true); $$sudo apt-get update -qq && \
 	  $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends haproxy nutcracker redis-server
+
+# Nodes are killed and networks cut, for a quarter of an hour: `make chaos ARGS="--kills 5 kill stop"`. Cuts need root.
+chaos: $(VENV)/.bench
+	@exec $(BIN)/python -m bench.chaos $(ARGS)
 
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .

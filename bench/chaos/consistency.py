@@ -18,6 +18,7 @@ VIOLATIONS: Final = "keys whose history is not linearizable, or undecided"
 OPERATIONS: Final = "operations"
 SECONDS: Final = "s of load"
 CHECKED: Final = "s to check"
+_FAILED: Final = "requests that failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,3 @@ async def run(plan: Plan) -> Finding:
     ]
     done = f"{plan.clients} clients that write, delete and read the same {plan.keys} keys; masters are read"
     return Finding(plan.name, done, figures, [str(violation) for violation in violations[:3]])
-
-
-_FAILED: Final = "requests that failed"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from bench.chaos import judging
+from bench.chaos.entries import MISS, OK
 from bench.chaos.findings import Bound, Collected, Finding
 from bench.chaos.old_master import role_and_writes, watch_reign
 from bench.chaos.running import NODE_TIMEOUT, SYNC_TIMEOUT, ChaosServer, chaos_server, until
@@ -39,6 +40,11 @@ P99_CONTROL: Final = "the same of two times before the fault"
 REIGN: Final = "the old master took itself for one after SIGCONT, s"
 OLD_WRITES: Final = "SET that it was given meanwhile"
 BUFFERED: Final = "SET that it found in its sockets (answered TIMEOUT)"
+EXTRA: Final = "failovers of the shard beyond one a round"
+_OTHERS: Final = "failovers of the other shard"
+_FAULTS: Final = (judging.LATE, judging.UNANSWERED, judging.WRONG, judging.BUGS, judging.LOST)
+_OTHER_ERRORS: Final = "errors for the other shard's keys"
+_OTHER_FAULTS: Final = "late, wrong, missing answers and lost writes of the other shard"
 
 Fault = Literal["kill", "stop"]
 
@@ -75,13 +81,9 @@ async def run(plan: Plan) -> Finding:
             await judging.attempt(collected, server, _round(server, plan, number, tags, collected))
         failovers = await asyncio.to_thread(server.failovers, HURT)
         others = await asyncio.to_thread(server.failovers, OTHER)
-        collected.add(_EXTRA, failovers - plan.rounds)
+        collected.add(EXTRA, failovers - plan.rounds)
         collected.add(_OTHERS, others)
     return _finding(plan, collected)
-
-
-_EXTRA: Final = "failovers of the shard beyond one a round"
-_OTHERS: Final = "failovers of the other shard"
 
 
 async def _round(server: ChaosServer, plan: Plan, number: int, tags: dict[str, str], collected: Collected) -> None:
@@ -97,25 +99,15 @@ async def _round(server: ChaosServer, plan: Plan, number: int, tags: dict[str, s
             _compare(traffic, fault, first, collected)
         await traffic.stop()
     collected.add(judging.FIRST_WRITE, first)
-    unpromised = (fault - judging.REPLICATION, fault + first)
-    promised = plan.sync == REPLICAS
-    for shard in (HURT, OTHER):
-        limits = None if promised or shard == OTHER else unpromised
-        seen = collected if shard == HURT else Collected()
-        await judging.judge(seen, traffic, shard, fault=fault, deadline=plan.deadline, unpromised=limits)
-        if shard == OTHER:
-            collected.add(
-                _OTHER_ERRORS, sum(seen.outcomes[code] for code in seen.outcomes if code not in ("OK", "MISS"))
-            )
-            collected.add(_OTHER_FAULTS, sum(seen.sum(kind) for kind in _FAULTS))
-            collected.examples += seen.examples
+    unpromised = None if plan.sync == REPLICAS else (fault - judging.REPLICATION, fault + first)
+    await judging.judge(collected, traffic, HURT, fault=fault, deadline=plan.deadline, unpromised=unpromised)
+    other = Collected()
+    await judging.judge(other, traffic, OTHER, fault=fault, deadline=plan.deadline, unpromised=None)
+    collected.add(_OTHER_ERRORS, sum(count for code, count in other.outcomes.items() if code not in (OK, MISS)))
+    collected.add(_OTHER_FAULTS, sum(other.sum(kind) for kind in _FAULTS))
+    collected.examples += other.examples
     await until(server.is_whole, "all nodes are whole again")
     collected.add(judging.WHOLE, time.monotonic() - fault)
-
-
-_FAULTS: Final = (judging.LATE, judging.UNANSWERED, judging.WRONG, judging.BUGS, judging.LOST)
-_OTHER_ERRORS: Final = "errors for the other shard's keys"
-_OTHER_FAULTS: Final = "late, wrong, missing answers and lost writes of the other shard"
 
 
 @asynccontextmanager
@@ -169,7 +161,7 @@ def _finding(plan: Plan, collected: Collected) -> Finding:
     ]
     if plan.fault == "stop":
         figures += [collected.figure(REIGN), collected.figure(OLD_WRITES, judging.NONE), collected.figure(BUFFERED)]
-    figures += [collected.figure(judging.WHOLE), collected.figure(_EXTRA), collected.figure(_OTHERS)]
+    figures += [collected.figure(judging.WHOLE), collected.figure(EXTRA), collected.figure(_OTHERS)]
     return Finding(plan.name, _done(plan), figures, [collected.answers(), *_notes(plan), *collected.examples[:20]])
 
 

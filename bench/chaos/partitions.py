@@ -25,10 +25,14 @@ AFTER: Final = 1.0
 OLD_ALONE: Final = "after the cut, the old master was written to for, s"
 MOVED: Final = "first write accepted by the new master, s after the cut"
 GAP: Final = "between the two, s"
-RETURNED: Final = "SET given to the old master after the move"
+RETURNED: Final = "the old master was written to again (1) after the move"
 EXTRA: Final = "failovers beyond one a round"
 DEMOTED: Final = "the old master took itself for one after healing, s"
 HEALED: Final = "all nodes whole again after healing, s"
+
+_DEMOTION: Final = 60.0
+_LOOK: Final = 0.05
+_MOVE: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,7 @@ async def _round(server: ChaosServer, cluster: SentinelCluster, plan: Plan, numb
             # It is a master until a Sentinel has made it a replica, and reached again: it must not be written to.
             while watch.is_master and time.monotonic() < healed + _DEMOTION:
                 await traffic.go_on(_LOOK)
-            collected.add(RETURNED, watch.last_growth > alone)
+            collected.add(RETURNED, int(watch.last_growth > alone))
             demoted = time.monotonic() - healed
             await traffic.go_on(AFTER)
         await traffic.stop()
@@ -94,11 +98,6 @@ async def _round(server: ChaosServer, cluster: SentinelCluster, plan: Plan, numb
     await judging.judge(collected, traffic, SHARD, fault=cut, deadline=plan.deadline, unpromised=unpromised)
     await until_all_are_whole(server, cluster)
     collected.add(HEALED, time.monotonic() - healed)
-
-
-_DEMOTION: Final = 60.0
-_LOOK: Final = 0.05
-_MOVE: Final = 30.0
 
 
 async def _cut_off(cluster: SentinelCluster, old: Host) -> float:

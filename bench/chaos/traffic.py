@@ -43,7 +43,11 @@ class Stalls:
             await asyncio.sleep(TICK)
             now = time.monotonic()
             if now - due > _NOTABLE:
-                self._found.append((now, now - due))
+                self.note(now, now - due)
+
+    def note(self, moment: float, late: float) -> None:
+        """It came to its turn at this moment, so many seconds late."""
+        self._found.append((moment, late))
 
     @property
     def longest(self) -> float:
