@@ -25,9 +25,8 @@ SENTINELS: Final = 3
 HURT: Final = "shard-1"
 OTHER: Final = "shard-2"
 TOPOLOGY: Final = ("--shards", str(SHARDS), "--replicas", str(REPLICAS), "--sentinels", str(SENTINELS))
-BEFORE: Final = 2.5
-"""Seconds of load before the fault; what is compared with the outage are the last `2 * SPAN` of it, in halves."""
-SPAN: Final = 1.0
+COMPARED: Final = 0.4
+"""The share of the load before the fault that an outage is compared with at most, twice: the first fifth is a start."""
 AFTER: Final = 1.0
 """Seconds of load after the first accepted write."""
 STOPPED: Final = 4.0
@@ -58,6 +57,8 @@ class Plan:
     sync: int | None = None
     seed: int = 1
     pace: Pace = USUAL
+    before: float = 2.5
+    """Seconds of load before the fault."""
 
     @property
     def name(self) -> str:
@@ -92,11 +93,11 @@ async def _round(server: ChaosServer, plan: Plan, number: int, tags: dict[str, s
         for shard, tag in tags.items()
     }
     async with Traffic(server.url, loads) as traffic:
-        await traffic.go_on(BEFORE)
+        await traffic.go_on(plan.before)
         async with _hurt_master(server, plan, traffic, collected) as fault:
             first = await traffic.accepted_write(HURT, fault)
             await traffic.go_on(AFTER)
-            _compare(traffic, fault, first, collected)
+            _compare(traffic, fault, min(first, plan.before * COMPARED), collected)
         await traffic.stop()
     collected.add(judging.FIRST_WRITE, first)
     unpromised = None if plan.sync == REPLICAS else (fault - judging.REPLICATION, fault + first)
@@ -134,9 +135,8 @@ async def _hurt_master(server: ChaosServer, plan: Plan, traffic: Traffic, collec
     collected.add(BUFFERED, reign.buffered)
 
 
-def _compare(traffic: Traffic, fault: float, first: float, collected: Collected) -> None:
+def _compare(traffic: Traffic, fault: float, span: float, collected: Collected) -> None:
     """The other shard before and during the outage: times of the same length, under the same load."""
-    span = min(first, SPAN)
     entries = traffic.entries(OTHER)
     earlier, before, during = (
         judging.p99(entries, start, start + span) for start in (fault - 2 * span, fault - span, fault)

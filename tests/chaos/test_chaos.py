@@ -32,14 +32,14 @@ def values(finding: Finding, name: str) -> list[float]:
 
 
 async def test_a_killed_master_is_succeeded_and_nobody_is_told_anything_wrong() -> None:
-    finding = await kills.run(kills.Plan("kill", 1, pace=GENTLE))
+    finding = await kills.run(kills.Plan("kill", 1, pace=GENTLE, before=0.5))
     assert_held(finding)
     assert values(finding, kills.EXTRA) == [0]
     assert values(finding, judging.ACKNOWLEDGED)[0] > 100
 
 
 async def test_a_master_that_was_stopped_and_goes_on_is_not_written_to() -> None:
-    finding = await kills.run(kills.Plan("stop", 1, pace=GENTLE))
+    finding = await kills.run(kills.Plan("stop", 1, pace=GENTLE, before=0.5))
     assert_held(finding)
     assert values(finding, kills.OLD_WRITES) == [0]
     assert values(finding, kills.REIGN)[0] > 0
