@@ -77,7 +77,7 @@ def aside_figures(
     with OneClient(cluster, key) as client:
         for name, fault in faults.items():
             client.ask_until(OK)
-            proxy.faults = fault
+            proxy.to_client = fault
             try:
                 most = client.failures_in_a_row(length)
             finally:

@@ -18,7 +18,7 @@ import functools
 import statistics
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from bench.chaos.fault_proxy import FaultProxy
@@ -34,11 +34,12 @@ from bench.plan import Plan
 from bench.workload import Workload
 
 EXPERIMENT = "slow node"
-FAULTS = {
+FAULTS: Mapping[str, Faults] = {
     "slow, 200 ms": Faults(latency=0.2),
     "trickling, 4 bytes every 50 ms": Faults(piece=4, pause=0.05),
     "silent": Faults(silence=Silence.HOLD),
 }
+"""Of what the node answers."""
 LEAST_THROUGHPUT = 0.95
 MOST_P99 = 1.2
 BAD = 2
@@ -68,7 +69,9 @@ def run(rounds: int = 9, seconds: float = 2.0, repetitions: int = 20) -> list[Fi
         return figures + return_figures(EXPERIMENT, cluster, BAD, key, repetitions)
 
 
-def neighbours(cluster: Cluster, rounds: int, seconds: float) -> list[Figure]:
+def neighbours(
+    cluster: Cluster, rounds: int, seconds: float, all_faults: Mapping[str, Faults] = FAULTS
+) -> list[Figure]:
     """What becomes of the requests to the other nodes."""
     workload = Workload()
     load(cluster.target, workload)
@@ -76,7 +79,7 @@ def neighbours(cluster: Cluster, rounds: int, seconds: float) -> list[Figure]:
     others = tuple(sorted(set(range(workload.keys)) - set(bad)))
     plan = Plan(Workload(only=others), clients=16, depth=10, seconds=seconds, warm_up=0.3, tagged=True, side_key=bad[0])
     figures = []
-    for name, faults in FAULTS.items():
+    for name, faults in all_faults.items():
         turns = [_turn(cluster, plan, faults, number) for number in range(rounds)]
         figures += _neighbour_figures(name, turns)
     return figures
@@ -104,7 +107,7 @@ def _turn(cluster: Cluster, plan: Plan, faults: Faults, number: int) -> _Turn:
 
 
 def _set(proxy: FaultProxy, faults: Faults) -> None:
-    proxy.faults = faults
+    proxy.to_client = faults
 
 
 def _ratio(values: list[float]) -> str:

