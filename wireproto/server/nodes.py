@@ -2,9 +2,8 @@
 
 A connection is opened, greeted, used until it breaks or is silent for too long, and opened again after a pause that
 grows and is jittered. An attempt that hangs does not hold up the next: a node that heals may never have seen what was
-sent to it before, and who waited for that would be back a time-out later. In the meantime requests for the node are
-refused at once, or wait for as long as the settings allow. Where the connection goes can change: to the master of the
-day.
+sent to it before. In the meantime requests are refused at once, or wait for as long as the settings allow. Where the
+connection goes can change: to the master of the day.
 """
 
 from __future__ import annotations
@@ -27,8 +26,7 @@ SHORTEST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 0.5
 """Seconds between the beginnings of two attempts to connect; a node is back about as soon after it has healed."""
 MOST_ATTEMPTS: Final = 4
-"""Under way at once, so that a long time-out does not fill a node's queue. The first of them have all of their time,
-for a node that is slow; the last makes room for the next, for one that has healed."""
+"""Under way at once. The first have all of their time, for a slow node; the last makes room for the next."""
 LEAVING: Final = 0.1
 """Seconds for the answers that are under way when a connection is to go elsewhere."""
 
