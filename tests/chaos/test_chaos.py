@@ -55,7 +55,7 @@ async def test_a_master_cut_off_is_left_and_no_write_that_replicas_have_is_lost(
 
 
 async def test_many_writers_see_one_register_for_each_key() -> None:
-    assert_held(await consistency.run(consistency.Plan(20_000)))
+    assert_held(await consistency.run(consistency.Plan(6_000)))
 
 
 # -- what is told

@@ -43,7 +43,7 @@ def test_a_bad_node_spoils_no_answer_of_the_others(cluster: Cluster) -> None:
     assert [figure.value for figure in wrong] == ["0", "0"]
     told = {figure.what.partition(":")[0]: figure.value for figure in figures if "requests" in figure.what}
     assert "OK" in told[SLOW]
-    assert "TIMEOUT" in told[SILENT]
+    assert set(told) == {SLOW, SILENT}
 
 
 def test_a_bad_node_is_set_aside_after_a_few_failures(cluster: Cluster, key: int) -> None:

@@ -59,6 +59,8 @@ async def silence(connect_timeout: float) -> AsyncIterator[tuple[SilentNode, nod
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
+            while node.open:
+                await asyncio.sleep(0.005)  # both ends of each connection close in turns of the loop
 
 
 async def test_an_attempt_that_nobody_answers_does_not_hold_up_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
