@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from ipaddress import IPv6Address
 from typing import Any, Final
 
 from redis.exceptions import RedisError
@@ -27,6 +29,7 @@ _BEGINS: Final = "+failover-state-send-slaveof-noone"
 _ENDS: Final = ("-failover-abort-no-good-slave", "-failover-abort-not-elected", "-failover-abort-slave-timeout")
 _CHANNELS: Final = ("+switch-master", "+slave", "+failover-end", "+config-update-from", "+reboot", _BEGINS, *_ENDS)
 """https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel (Sentinel API, Pub/Sub messages)"""
+_HOST: Final = re.compile(r"[A-Za-z0-9._:%-]{1,253}")
 
 log = logging.getLogger("wireproto.sentinel")
 
@@ -133,8 +136,11 @@ class SentinelWatch:
         # The address comes from another command, and after the number: while a failover is not over, a Sentinel that
         # leads it describes the old master under the new number.
         host, port = await client.sentinel_get_master_addr_by_name(name)
-        replicas = [_address(replica["ip"], replica["port"]) for replica in await client.sentinel_slaves(name)]
-        shard.sentinel_said(self._name, int(master["config-epoch"]), _address(host, port), replicas)
+        replicas = []
+        for replica in await client.sentinel_slaves(name):
+            with suppress(ValueError):  # one that has not told its port yet is at port 0
+                replicas.append(_address(replica["ip"], int(replica["port"])))
+        shard.sentinel_said(self._name, int(master["config-epoch"]), _address(host, int(port)), replicas)
 
     def _tell_problem(self, problem: str) -> None:
         if problem == self._problem:
@@ -147,4 +153,7 @@ class SentinelWatch:
 
 
 def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    """Host and port, as people write them. Raises ValueError where no node can be."""
+    if not _HOST.fullmatch(host) or not 1 <= port <= 65535:
+        raise ValueError("it names a node at an address that is none")
+    return f"[{IPv6Address(host)}]:{port}" if ":" in host else f"{host}:{port}"
