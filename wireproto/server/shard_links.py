@@ -73,7 +73,7 @@ class ShardLinks:
         return connection.pipeline
 
     def _endpoint(self, node: NodeView | None) -> NodeEndpoint | None:
-        """Where a node is. Made once: a TLS context takes milliseconds."""
+        """Where a node is. Made once for as long as it belongs to the shard: a TLS context takes milliseconds."""
         if node is None:
             return None
         found = self._endpoints.get(node.url)
@@ -100,6 +100,8 @@ class ShardLinks:
             if address not in self._replicas:
                 self._replicas[address] = [self._open_replica(replica, n) for n in range(len(self._masters))]
         self._tell_lanes(view)
+        here = {node.url for node in (view.master, *view.replicas) if node is not None}
+        self._endpoints = {url: endpoint for url, endpoint in self._endpoints.items() if url in here}
 
     def _open_replica(self, replica: NodeView, number: int) -> NodeConnection:
         label = f"{self.name} at {replica.address}"
