@@ -12,7 +12,7 @@ import pytest
 
 from wireproto.core.topology import NodeReport, ShardTopology
 from wireproto.server.node_monitor import NodeMonitor
-from wireproto.server.sentinel_watch import SentinelWatch
+from wireproto.server.sentinel_watch import MOST_REPLICAS, SentinelWatch
 
 NONSENSE = [b":5\r\n", b"$-1\r\n", b"*1\r\n$1\r\na\r\n", b"*0\r\n", b"*-1\r\n", b"garbage\r\n", b"$2\r\n\xff\xfe\r\n"]
 
@@ -152,3 +152,8 @@ async def test_replicas_where_no_node_can_be_are_left_out() -> None:
     topology = await heard(("10.0.0.1", "6379"), [("::1", "6379"), *NO_ADDRESSES[:-1], ("node-2.local", "6379")])
     assert topology.master == "10.0.0.1:6379"
     assert topology.members == ["10.0.0.1:6379", "[::1]:6379", "node-2.local:6379"]
+
+
+async def test_no_sentinel_can_make_a_server_watch_more_nodes_than_it_can() -> None:
+    crowd = [("10.0.1.1", str(port)) for port in range(1, 20_001)]
+    assert len((await heard(("10.0.0.1", "6379"), crowd)).members) == 1 + MOST_REPLICAS

@@ -22,6 +22,8 @@ from wireproto.server.node_monitor import NO_ANSWER, open_client
 
 POLL: Final = 1.0
 """Seconds between two questions when there is no message."""
+MOST_REPLICAS: Final = 100
+"""Of one shard; what a Sentinel names beyond is left out. Each costs a connection of every worker, and one to look."""
 SHORTEST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 1.0
 """Seconds between two attempts to reach it."""
@@ -140,7 +142,9 @@ class SentinelWatch:
         for replica in await client.sentinel_slaves(name):
             with suppress(ValueError):  # one that has not told its port yet is at port 0
                 replicas.append(_address(replica["ip"], int(replica["port"])))
-        shard.sentinel_said(self._name, int(master["config-epoch"]), _address(host, int(port)), replicas)
+        shard.sentinel_said(
+            self._name, int(master["config-epoch"]), _address(host, int(port)), replicas[:MOST_REPLICAS]
+        )
 
     def _tell_problem(self, problem: str) -> None:
         if problem == self._problem:
