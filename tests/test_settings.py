@@ -315,12 +315,12 @@ def test_the_first_node_of_a_list_in_the_file_is_as_good_as_the_others(sources: 
 
 @pytest.mark.parametrize("spaces", ["", " ", "\n  "])
 def test_commas_between_sentinels_are_not_those_between_shards(spaces: str) -> None:
-    text = f"x=sentinel://h1,h2,h3:1/m?password=p%2Cy%3B;weight=2,{spaces}y=redis://h,{spaces}z=sentinels://h1,h2/m"
+    text = f"x=sentinel://h1,h2,h3:1/m?password=p%2Cy%3B;weight=2,{spaces}y=redis://h,{spaces}z=sentinels://h1,h2/n"
     nodes = parse([], {"WIREPROTO_NODES": text})[0].nodes
     assert nodes == (
         ShardAddress("x", "sentinel://h1,h2,h3:1/m?password=p%2Cy%3B", 2.0),
         ShardAddress("y", "redis://h"),
-        ShardAddress("z", "sentinels://h1,h2/m"),
+        ShardAddress("z", "sentinels://h1,h2/n"),
     )
 
 
@@ -857,6 +857,7 @@ LIKE = "the value must look like NAME=URL, with ;replica=URL for each further no
         ("a=redis://h;weight=0", "node a: the weight must be between 0.01 and 1000"),
         ("a=redis://h;weight=1000.5", "node a: the weight must be between 0.01 and 1000"),
         ("a=redis://h,a=redis://i", "the value must not name a node twice: a"),
+        ("a=sentinel://h,i/m,b=sentinel://j,h:26379/m", "the value must not give two shards the same master: a, b"),
     ],
 )
 def test_nodes_that_are_refused(text: str, reason: str) -> None:

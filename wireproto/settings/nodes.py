@@ -125,6 +125,19 @@ def check_nodes(value: object) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"must not name a node twice: {', '.join(twice)}")
+    _check_masters(value)
+
+
+def _check_masters(shards: Sequence[ShardAddress]) -> None:
+    """Refuse two shards of one master: what a Sentinel says of it is for one shard. Raises ValueError."""
+    shard_of: dict[tuple[tuple[str, int], str], str] = {}
+    for shard in shards:
+        if shard.has_sentinels:
+            url = read_sentinel_url(shard.url)
+            for sentinel in url.sentinels:
+                other = shard_of.setdefault((sentinel, url.master_name), shard.name)
+                if other != shard.name:
+                    raise ValueError(f"must not give two shards the same master: {other}, {shard.name}")
 
 
 def show_nodes(nodes: Sequence[ShardAddress]) -> str:
