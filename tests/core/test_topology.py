@@ -260,6 +260,19 @@ def test_nobody_is_master_before_a_sentinel_has_said_so() -> None:
     assert topology.problem == "no Sentinel has named a master"
 
 
+def test_it_is_told_when_the_master_that_sentinels_name_is_a_replica() -> None:
+    topology = watched()
+    topology.sentinel_said("s1", 7, "a", ["b"])
+    topology.node_said("a", replica(9.9))
+    topology.judge(10.0)
+    assert (topology.master, "a, which says that it is a replica" in topology.problem) == ("a", True)
+    topology.judge(9.9 + REPORT_LIFE)
+    assert topology.problem == "", "nobody knows any more"
+    topology.node_said("a", master(12.0))
+    topology.judge(12.0)
+    assert topology.problem == ""
+
+
 def test_a_node_that_says_it_is_master_is_none_while_sentinels_say_otherwise() -> None:
     topology = watched()
     topology.sentinel_said("x", 1, "a", ["b"])

@@ -195,14 +195,25 @@ class ShardTopology:
         """Decide who is master."""
         self.problem = ""
         if self._is_watched:
-            if self.master is None:
-                self.problem = "no Sentinel has named a master"
+            self.problem = self._problem_of_named(now)
         elif len(self._members) > 1:
             self._judge_by_reports(now)
         if now >= self._fenced_until:
             self._fenced_until = 0.0
         elif self.master != self._candidate:
             self.problem = "another master is being made"
+
+    def _problem_of_named(self, now: float) -> str:
+        """What is wrong with the master that the Sentinels have named."""
+        if self.master is None:
+            return "no Sentinel has named a master"
+        report = self._reports.get(self.master)
+        if report is not None and report.role == "replica" and now - report.at < REPORT_LIFE:
+            # They may have been set up anew, with lower numbers than one had told that is gone: nobody else would say.
+            return (
+                f"the latest that Sentinels said is that the master is {self.master}, which says that it is a replica"
+            )
+        return ""
 
     def _judge_by_reports(self, now: float) -> None:
         fresh = {address: report for address, report in self._reports.items() if now - report.at < REPORT_LIFE}
