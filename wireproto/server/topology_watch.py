@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
@@ -93,10 +93,11 @@ class TopologyWatch:
 
     def views(self) -> list[ShardView]:
         """How all shards stand."""
-        now = monotonic()
-        for topology in self._topologies.values():
-            topology.judge(now)
-        return [topology.view(self._locate[name]) for name, topology in self._topologies.items()]
+        return [self._view(name) for name in self._topologies]
+
+    def _view(self, name: str) -> ShardView:
+        self._topologies[name].judge(monotonic())
+        return self._topologies[name].view(self._locate[name])
 
     def master_of(self, name: str) -> str | None:
         """The address of a shard's master; None if nobody knows."""
@@ -139,10 +140,11 @@ class TopologyWatch:
     def _period(self) -> float:
         return PERIOD + PERIOD_EACH * len(self._monitors)
 
-    def _changed(self) -> None:
-        """Somebody has said something: look at all nodes there are, and tell of a new master at once."""
-        views = self.views()
-        self._watch_members()
+    def _changed(self, *names: str) -> None:
+        """Somebody has said something of these shards, or of any: look at all nodes there are, and tell of a new master
+        at once."""
+        views = [self._view(name) for name in names or self._topologies]
+        self._watch_members(names or self._topologies)
         for view in views:
             master = "" if view.master is None else view.master.address
             before = self._told.get(view.name)
@@ -164,15 +166,15 @@ class TopologyWatch:
             log.info("shard %s: the master is %s%s", view.name, view.master.address, was)
             self._masters[view.name] = view.master.address
 
-    def _watch_members(self) -> None:
+    def _watch_members(self, names: Collection[str]) -> None:
         """Have a monitor for each node of a shard that has several, or that Sentinels watch."""
         wanted = {
             (name, address)
-            for name, topology in self._topologies.items()
+            for name in names
             if not self._sources[name].is_fixed
-            for address in topology.members
+            for address in self._topologies[name].members
         }
-        for gone in self._monitors.keys() - wanted:
+        for gone in [key for key in self._monitors if key[0] in names and key not in wanted]:
             self._monitors.pop(gone).cancel()
         if self._group is not None:
             for name, address in wanted - self._monitors.keys():
@@ -185,7 +187,7 @@ class TopologyWatch:
             topology.node_said(address, report)
             # A new master must not wait; all else may wait for the next time.
             if self._sources[name].sentinel is None or topology.is_fenced:
-                self._changed()
+                self._changed(name)
 
         url, _ = self._locate[name](address)
         await NodeMonitor(url, self._timeout, on_report).run(
