@@ -101,7 +101,7 @@ def test_sentinels_that_refuse_or_do_not_know_the_master(start_server: Start, pr
     at = f"127.0.0.1:{sentinel}"
     server = start_server(
         environment={
-            "WIREPROTO_NODES": f"a=sentinel://:wrong-secret@{at}/cache,b=sentinel://:right-secret@{at}/another,"
+            "WIREPROTO_NODES": f"a=sentinel://:wrong-secret@{at}/any,b=sentinel://:right-secret@{at}/another,"
             f"c=sentinel://:right-secret@{at}/cache"
         }
     )
