@@ -22,6 +22,7 @@ class SilentNode:
         self.attempts: list[float] = []
         self.open = self.most_open = 0
         self._attempted = asyncio.Event()
+        self._closed = asyncio.Event()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.attempts.append(time.monotonic())
@@ -34,7 +35,14 @@ class SilentNode:
         except ConnectionError:
             pass
         self.open -= 1
+        self._closed.set()
         writer.close()
+
+    async def all_closed(self) -> None:
+        """Return when no connection is open: both ends of one close in turns of the loop."""
+        while self.open:
+            self._closed.clear()
+            await self._closed.wait()
 
     async def attempted(self, times: int) -> None:
         """Return when it was tried so often."""
@@ -59,8 +67,7 @@ async def silence(connect_timeout: float) -> AsyncIterator[tuple[SilentNode, nod
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
-            while node.open:
-                await asyncio.sleep(0.005)  # both ends of each connection close in turns of the loop
+            await asyncio.wait_for(node.all_closed(), 5)
 
 
 async def test_an_attempt_that_nobody_answers_does_not_hold_up_the_next(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,7 +58,6 @@ class TopologyWatch:
         self.on_views: Callable[[list[ShardView]], None] = lambda views: None
         self._sources = {source.name: source for source in sources}
         self._timeout = settings.node_connect_timeout
-        self._max_lag = settings.max_replica_lag
         self._topologies = {source.name: _topology(source) for source in sources}
         self._locate = {source.name: source.locate or _locator(source) for source in sources}
         self._sentinels = self._sentinel_watches()
