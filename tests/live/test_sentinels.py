@@ -130,7 +130,9 @@ def test_sentinels_and_nodes_behind_tls(start_server: Start, tmp_path: Path) -> 
         sentinel = processes.start(*sentinel_lines(master, "requirepass sentinel-secret"), tls=tls, sentinel=True)
         url = f"sentinels://:sentinel-secret@localhost:{sentinel}/cache?username=cache&password=node-secret"
         server = start_server(
-            environment={"WIREPROTO_NODES": f"trusted={url}&ssl_ca_certs={files.ca},unknown={url}"},
+            environment={
+                "WIREPROTO_NODES": f"trusted={url}&ssl_ca_certs={files.ca},unknown={url.replace('/cache', '/other')}"
+            },
         )
         assert "nodes that cannot be reached: unknown" in server.lines
         with server.plain() as client:
