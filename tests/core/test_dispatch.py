@@ -189,6 +189,23 @@ def test_what_this_client_has_just_written_is_read_from_the_master(
     assert talk.say(b"READ 1:k replica\n") == FROM_COPY
 
 
+def test_a_write_that_had_to_wait_for_its_node_counts_from_when_it_was_sent() -> None:
+    talk = ReplicatedConversation(ReplicationPolicy(longest_answer=2.0, max_lag=9.0))
+    talk.put(b"k")
+    talk.reaches(20.0)
+    assert talk.say(b"READ 1:k replica\n") == FROM_COPY
+    master = talk.pipelines[talk.owner(b"k")]
+    master.stopped = True
+    talk.say(b"WRITE 1:k 6:master\n")
+    talk.now = 25.0
+    master.takes_more(25.0)
+    assert talk.settle() == b"OK\n"
+    talk.reaches(26.9)
+    assert talk.say(b"READ 1:k replica\n") == FROM_MASTER
+    talk.reaches(27.0)
+    assert talk.say(b"READ 1:k replica\n") == FROM_COPY
+
+
 @pytest.mark.parametrize("has_read_before", [False, True])
 @pytest.mark.parametrize("name", WRITES)
 def test_the_same_within_one_read_of_the_client(name: str, has_read_before: bool) -> None:

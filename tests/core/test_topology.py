@@ -281,6 +281,15 @@ def test_a_node_that_says_it_is_master_is_none_while_sentinels_say_otherwise() -
     assert master_of(topology) == "a"
 
 
+def test_what_a_sentinel_said_before_it_was_told_to_forget_the_shard_counts_for_nothing() -> None:
+    topology = watched()
+    topology.sentinel_said("x", 5, "a", ["b"])
+    topology.sentinel_forgot("x")
+    topology.sentinel_forgot("never heard of")
+    topology.sentinel_said("x", 0, "b", ["a"])
+    assert master_of(topology) == "b"
+
+
 def test_equal_numbers_do_not_move_the_master_as_long_as_one_still_names_it() -> None:
     topology = watched()
     topology.sentinel_said("x", 3, "a", ["b"])

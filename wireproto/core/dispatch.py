@@ -327,8 +327,10 @@ class Dispatch:
             self._recent_writes = RecentWrites(now if self._owners else self._written_at)
             self._choose_plain_verbs()
         name = self._commands.prefix + key
-        since = max(now - policy.max_lag, self._recent_writes.last(name) + policy.longest_answer)
-        return self._lanes[owner].replica_for(name, since)
+        lane = self._lanes[owner]
+        # A write that had to wait was sent later than it was noted.
+        written_at = max(self._recent_writes.last(name), lane.master.delayed_at)
+        return lane.replica_for(name, max(now - policy.max_lag, written_at + policy.longest_answer))
 
     def _replica_bundle(self, replica: NodePipeline, now: float) -> Bundle:
         """The bundle of this read for a replica."""

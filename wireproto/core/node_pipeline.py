@@ -45,6 +45,7 @@ class NodePipeline:
         "_reader",
         "_received",
         "_wake",
+        "delayed_at",
         "greeted_at",
         "held_until",
         "history",
@@ -77,6 +78,8 @@ class NodePipeline:
         """What the node said that it is when it was greeted."""
         self.history = b""
         """The id of the node's data set, which is another after each failover; empty if it did not say."""
+        self.delayed_at = 0.0
+        """When last something was sent that had had to wait for the node."""
         self.greeted_at = 0.0
         """When the connection last came to stand."""
         self.refused_as_replica = False
@@ -225,9 +228,16 @@ class NodePipeline:
     def greeted(self, role: str, history: bytes, now: float, *, trusted: bool) -> None:
         """The connection stands; not `trusted` if the node has failed to answer since it last did."""
         self.role, self.history, self.greeted_at = role, history, now
+        if self.waiting:
+            self.delayed_at = now
         self.refused_as_replica = False
         self.held_until = 0.0
         self.change(NodeEvent.GREETED if trusted else NodeEvent.DOUBTED)
+
+    def takes_more(self, now: float) -> None:
+        """The connection was `stopped`, and is not any more."""
+        self.stopped = False
+        self.delayed_at = now
 
     def ask_for_history(self) -> None:
         """Find out anew what `history` is: in the stream, so that it holds for what is answered behind it."""

@@ -165,6 +165,10 @@ class ShardTopology:
         self._fenced_until = 0.0
         self.appoint(master)
 
+    def sentinel_forgot(self, sentinel: str) -> None:
+        """A Sentinel does not watch this shard (any more): what it said before counts for nothing."""
+        self._answers.pop(sentinel, None)
+
     @property
     def _latest(self) -> int:
         return max((number for number, _ in self._answers.values()), default=-1)

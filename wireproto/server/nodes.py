@@ -266,8 +266,10 @@ class NodeConnection:
     def stop_sending(self, link: NodeLink, *, stopped: bool) -> None:
         """The connection takes no more for the moment, or takes more again."""
         if link is self._link:
-            self.pipeline.stopped = stopped
-            if not stopped:
+            if stopped:
+                self.pipeline.stopped = True
+            else:
+                self.pipeline.takes_more(monotonic())
                 self.flush()
 
     def received(self, link: NodeLink, data: memoryview) -> None:

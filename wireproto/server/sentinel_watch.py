@@ -131,6 +131,8 @@ class SentinelWatch:
         for name, shard in self._shards.items():
             if name in masters:
                 await self._ask_about(client, name, shard, masters[name])
+            else:
+                shard.sentinel_forgot(self._name)
         self._tell_problem(f"does not watch {', '.join(unknown)}" if unknown else "")
         self._on_change()
 
