@@ -28,6 +28,7 @@ HOT_PATH = (
     "core/limits.py",
     "core/metrics.py",
     "core/node_pipeline.py",
+    "core/replica_reads.py",
     "core/replication_policy.py",
     "core/reply_wire.py",
     "core/request_encoding.py",

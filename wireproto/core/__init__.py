@@ -18,6 +18,7 @@ Nothing here touches a socket, a clock or dice; time, random bytes and transport
     dispatch          from requests to bundles, one per node
     bundle            what travels together, and who has to do with it
     shard_lane        a client's way to a shard: the master, and which replica may be read
+    replica_reads     which reads a replica may answer
     replication_policy  what the operator has decided about replicas
     ring              which node owns a key
     commands          verb <-> Redis command, reply <-> line

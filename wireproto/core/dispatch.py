@@ -25,10 +25,11 @@ from wireproto.core.commands import (
 )
 from wireproto.core.limits import Limits
 from wireproto.core.node_pipeline import NodePipeline
+from wireproto.core.replica_reads import ReplicaReads
 from wireproto.core.replication_policy import ReplicationPolicy
 from wireproto.core.request_wire import Frame, is_tag
 from wireproto.core.ring import BRACE, SHIFT, HashRing
-from wireproto.core.shard_lane import RecentWrites, ShardLane
+from wireproto.core.shard_lane import ShardLane
 from wireproto.core.stored_values import MARKER
 from wireproto.core.verbs import Verb
 from wireproto.core.wire import MAX_TAG
@@ -66,11 +67,10 @@ class Dispatch:
         "_plain",
         "_plain_read",
         "_policy",
-        "_recent_writes",
         "_replica_bundles",
+        "_replica_reads",
         "_ring",
         "_sync",
-        "_written_at",
     )
 
     def __init__(
@@ -86,10 +86,7 @@ class Dispatch:
         self._owners: list[int] = []
         """Where in `_bundles` there is one."""
         self._replica_bundles: dict[NodePipeline, Bundle] = {}
-        self._written_at = 0.0
-        """When this client last wrote to a shard that has replicas."""
-        self._recent_writes: RecentWrites | None = None
-        """The same for single keys, once this client reads from replicas."""
+        self._replica_reads = ReplicaReads(policy)
         self._commands = namespace_commands("-")
         self._sync = 0
         self._plain: dict[bytes, PlainVerb] = {}
@@ -104,7 +101,7 @@ class Dispatch:
     def _choose_plain_verbs(self) -> None:
         """Leave to the hot loop what needs nothing but to be sent to the master."""
         commands = self._commands
-        writes = not self._sync and self._recent_writes is None
+        writes = not self._sync and not self._replica_reads.follows_keys
         reads = not self._policy.reads_replicas
         self._plain = {word: verb for word, verb in commands.plain.items() if (reads if verb.kind == READ else writes)}
         self._plain_read = _READ_WORD if reads else _NO_WORD
@@ -313,24 +310,17 @@ class Dispatch:
 
     def _replica_for(self, verb: Verb, owner: int, frame: Frame, now: float) -> NodePipeline | None:
         """The replica to ask, None for the master."""
-        policy, key = self._policy, frame.arguments[0]
+        reads, lane, name = self._replica_reads, self._lanes[owner], self._commands.prefix + frame.arguments[0]
         if verb in _WRITING:
-            if self._recent_writes is not None:
-                self._recent_writes.note(self._commands.prefix + key, now)
-            elif self._lanes[owner].replicas:
-                self._written_at = now
+            reads.wrote(lane, name, now)
             return None
-        if not (policy.reads_replicas or "replica" in frame.options):
+        if not (self._policy.reads_replicas or "replica" in frame.options):
             return None
-        if self._recent_writes is None:
-            # What this read wrote before in the present turn is still in the bundles, so that counts as now.
-            self._recent_writes = RecentWrites(now if self._owners else self._written_at)
+        if not reads.follows_keys:
+            # What came in the same read before is still in the bundles, so that counts as written now.
+            reads.follow_keys(now if self._owners else 0.0)
             self._choose_plain_verbs()
-        name = self._commands.prefix + key
-        lane = self._lanes[owner]
-        # A write that had to wait was sent later than it was noted.
-        written_at = max(self._recent_writes.last(name), lane.master.delayed_at)
-        return lane.replica_for(name, max(now - policy.max_lag, written_at + policy.longest_answer))
+        return reads.replica_for(lane, name, now)
 
     def _replica_bundle(self, replica: NodePipeline, now: float) -> Bundle:
         """The bundle of this read for a replica."""
@@ -360,10 +350,6 @@ class Dispatch:
         bundle = self._bundles[owner]
         if bundle is not None:
             self._bundles[owner] = None
-            if self._recent_writes is None and self._lanes[owner].replicas:
-                self._note_writes(bundle)
+            if self._lanes[owner].replicas:
+                self._replica_reads.sent(self._lanes[owner], bundle)
             self._pipelines[owner].submit(bundle)
-
-    def _note_writes(self, bundle: Bundle) -> None:
-        if not all(kind == READ for kind in bundle.kinds):
-            self._written_at = bundle.received_at
