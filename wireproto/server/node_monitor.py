@@ -32,6 +32,17 @@ def open_client(url: str, timeout: float) -> Any:
     )
 
 
+def end_if_cancelled() -> None:
+    """Raise CancelledError if the present task has been cancelled.
+
+    redis-py can make a time-out of a cancellation that comes while it gives up a connection (seen with 8.1). A loop
+    that took it for no answer would never end, and nor would the server.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 class NodeMonitor:
     """One node's reports: `on_report` is given each, and None when there is no answer."""
 
@@ -45,6 +56,7 @@ class NodeMonitor:
         try:
             while True:
                 report = await self._look()
+                end_if_cancelled()
                 self._on_report(report)
                 pause = period() if report is not None else min(LONGEST_PAUSE, pause * 2)
                 await asyncio.sleep(pause * random.uniform(0.75, 1.0))  # noqa: S311 - jitter, not a secret

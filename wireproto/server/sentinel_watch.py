@@ -18,7 +18,7 @@ from typing import Any, Final
 from redis.exceptions import RedisError
 
 from wireproto.core.topology import ShardTopology
-from wireproto.server.node_monitor import NO_ANSWER, open_client
+from wireproto.server.node_monitor import NO_ANSWER, end_if_cancelled, open_client
 
 POLL: Final = 1.0
 """Seconds between two questions when there is no message."""
@@ -72,6 +72,7 @@ class SentinelWatch:
                 await self._watch()
             except NO_ANSWER as error:
                 self._tell_problem(f"cannot be asked: {error}")
+            end_if_cancelled()
             await asyncio.sleep(self._pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
             self._pause = min(LONGEST_PAUSE, self._pause * 2)
 
@@ -96,6 +97,7 @@ class SentinelWatch:
     async def _listen(self, messages: Any) -> None:
         while True:
             message = await messages.get_message(timeout=POLL)
+            end_if_cancelled()
             if message is not None:
                 self._heard(message["channel"], str(message["data"]))
                 self.ask()
@@ -104,6 +106,7 @@ class SentinelWatch:
         while True:
             self._asked_for.clear()
             await self._ask(client)
+            end_if_cancelled()
             self._pause = SHORTEST_PAUSE
             with suppress(TimeoutError):
                 async with asyncio.timeout(POLL):
