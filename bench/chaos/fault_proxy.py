@@ -19,6 +19,7 @@ import sys
 import threading
 from collections.abc import Coroutine
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -68,7 +69,7 @@ class FaultProxy:
         self._news = asyncio.Event()
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"fault proxy {self.port}", daemon=True)
         self._thread.start()
-        self._accepting = self._do(_in_task(self._accept()))
+        self._do(self._listen())
 
     def __enter__(self) -> FaultProxy:
         return self
@@ -164,21 +165,26 @@ class FaultProxy:
         return replace(self._counters, open=len(self._open))
 
     async def _stop(self) -> None:
-        self._accepting.cancel()
-        (ended,) = await asyncio.gather(self._accepting, return_exceptions=True)
-        if isinstance(ended, Exception):
-            self._errors.append(ended)
+        self._loop.remove_reader(self._listening)
         await self._reset(client=True, server=True)
 
-    async def _accept(self) -> None:
-        while True:
-            client, _ = await self._loop.sock_accept(self._listening)
-            self._counters = replace(self._counters, connections=self._counters.connections + 1)
-            task = asyncio.create_task(self._serve(client))
-            self._open[task] = None
-            task.add_done_callback(self._forget)
+    async def _listen(self) -> None:
+        # Not `sock_accept`: cancelled in the moment when a client comes, it would lose that client's socket.
+        self._loop.add_reader(self._listening, self._accept)
 
-    def _forget(self, task: asyncio.Task[None]) -> None:
+    def _accept(self) -> None:
+        try:
+            client, _ = self._listening.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        client.setblocking(False)
+        self._counters = replace(self._counters, connections=self._counters.connections + 1)
+        task = self._loop.create_task(self._serve(client))
+        self._open[task] = None
+        task.add_done_callback(partial(self._forget, client))
+
+    def _forget(self, client: socket.socket, task: asyncio.Task[None]) -> None:
+        client.close()  # a task that was cancelled before it ran has not
         del self._open[task]
         if not task.cancelled() and (error := task.exception()):
             self._errors.append(error)
@@ -217,10 +223,6 @@ class FaultProxy:
 
     def _count_to_client(self, size: int) -> None:
         self._counters = replace(self._counters, to_client=self._counters.to_client + size)
-
-
-async def _in_task(action: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    return asyncio.create_task(action)
 
 
 def _close(client: socket.socket, server: socket.socket | None, is_reset: tuple[bool, bool]) -> None:

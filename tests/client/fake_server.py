@@ -88,6 +88,7 @@ class FakeServer:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -113,6 +114,10 @@ class FakeServer:
         return await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls, backlog=1024)
 
     async def _stop(self) -> None:
+        self._stopping = True
+        # Whoever asyncio is just accepting is let in first: to close or cancel now would leak a socket.
+        while accepting := asyncio.all_tasks() - self._tasks - {asyncio.current_task()}:
+            await asyncio.wait(accepting)
         self._server.close()
         for task in list(self._tasks):
             task.cancel()
@@ -125,7 +130,8 @@ class FakeServer:
         assert task is not None
         self._tasks.add(task)
         try:
-            await self._script(Peer(self, reader, writer))
+            if not self._stopping:
+                await self._script(Peer(self, reader, writer))
         except (ConnectionError, asyncio.CancelledError, ssl.SSLError):
             pass
         except BaseException as fault:
