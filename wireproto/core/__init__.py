@@ -13,6 +13,7 @@ Nothing here touches a socket, a clock or dice; time, random bytes and transport
     session_context   what sessions share, and what they ask of the world
     request_wire      a request, read
     login             whom a connection speaks for
+    access            what an API key allows, and how much
     api_keys          API keys: made, hashed, known again
     tokens            bearer tokens: issued, verified
     dispatch          from requests to bundles, one per node

@@ -14,8 +14,9 @@ import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Any, Final, TypeGuard
 
+from wireproto.core.access import FULL_ACCESS, NO_QUOTA, PERMISSIONS, Access, Quota
 from wireproto.core.names import NAME_RULE, is_name
 from wireproto.errors import AuthError
 
@@ -30,6 +31,9 @@ _API_KEY: Final = re.compile(rb"(wp_[a-z2-7]{8}_[a-z2-7]{40})_([0-9a-f]{8})")
 _CHOSEN_API_KEY: Final = re.compile(r"[!-\-/-~]+")
 """Printable ASCII without the dot, which is what tells a token from an API key."""
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
+CERTIFICATE_NAME_RULE: Final = "1-255 printable ASCII characters without spaces, quotes and backslashes"
+_CERTIFICATE_NAME: Final = re.compile(r"[!#-&(-\[\]-~]{1,255}")
 
 _REFUSAL: Final = "the credential is not accepted"
 _MISTYPED: Final = "the API key is mistyped: its checksum does not match"
@@ -46,11 +50,16 @@ class CredentialError(AuthError):
         self.reason = reason
 
 
+_ALWAYS: Final = ("id", "hash", "client", "namespace", "created")
+_SOMETIMES: Final = ("expires", "revoked", "tokens_from", "certificate")
+_NESTED: Final = ("allow", "prefixes", "quota")
+
+
 @dataclass(frozen=True, slots=True)
 class ApiKeyRecord:
-    """What the server keeps of an API key: whose it is, and the hash by which it is known again.
+    """What the server keeps of an API key: whose it is, what it allows, and the hash by which it is known again.
 
-    `created` is in Unix seconds.
+    Times are in Unix seconds. A record that was revoked is kept, so that the log can say why its tokens are refused.
     """
 
     id: str
@@ -58,24 +67,57 @@ class ApiKeyRecord:
     client: str
     namespace: str
     created: int
+    access: Access = FULL_ACCESS
+    quota: Quota = NO_QUOTA
+    expires: int | None = None
+    """From then on neither the key nor its tokens are accepted."""
+    revoked: int | None = None
+    """Since then neither the key nor any token that was issued for it is accepted."""
+    tokens_from: int = 0
+    """Tokens that were issued before are refused."""
+    certificate: str | None = None
+    """The name in a client certificate that logs in as this client without the key."""
 
-    def to_json(self) -> dict[str, str | int]:
-        """This record as a JSON object."""
-        return asdict(self)
+    def to_json(self) -> dict[str, Any]:
+        """This record as a JSON object; what is as usual is left out."""
+        value: dict[str, Any] = {name: getattr(self, name) for name in _ALWAYS}
+        if self.access != FULL_ACCESS:
+            value |= {"allow": list(self.access.allow), "prefixes": list(self.access.prefixes)}
+        if self.quota != NO_QUOTA:
+            value["quota"] = {name: number for name, number in asdict(self.quota).items() if number is not None}
+        return value | {name: getattr(self, name) for name in _SOMETIMES if getattr(self, name)}
 
     @classmethod
     def from_json(cls, value: object) -> ApiKeyRecord:
         """A record from a JSON object. Raises ValueError, which names the field that is wrong."""
-        if not isinstance(value, dict) or set(value) != set(cls.__slots__):
-            raise ValueError(f"a key must be an object with the fields {', '.join(cls.__slots__)}")
+        if not isinstance(value, dict) or not set(_ALWAYS) <= set(value) <= {*_ALWAYS, *_SOMETIMES, *_NESTED}:
+            raise ValueError(
+                f"a key must be an object with the fields {', '.join(_ALWAYS)},"
+                f" and perhaps {', '.join((*_SOMETIMES, *_NESTED))}"
+            )
         for name in ("id", "client", "namespace"):
             if not is_name(value[name]):
                 raise ValueError(f"{name} must be {NAME_RULE}")
         if not isinstance(value["hash"], str) or not _SHA256.fullmatch(value["hash"]):
             raise ValueError("hash must be 64 hexadecimal digits in lower case")
-        if type(value["created"]) is not int or not 0 <= value["created"] <= LATEST_TIME:
-            raise ValueError("created must be a whole number of seconds")
-        return cls(**value)
+        for name in ("created", "expires", "revoked", "tokens_from"):
+            if name in value and (type(value[name]) is not int or not 0 <= value[name] <= LATEST_TIME):
+                raise ValueError(f"{name} must be a whole number of seconds")
+        if "certificate" in value and not is_certificate_name(value["certificate"]):
+            raise ValueError(f"certificate must be {CERTIFICATE_NAME_RULE}")
+        lists = {name: value[name] for name in ("allow", "prefixes") if name in value}
+        if not all(
+            isinstance(items, list) and all(isinstance(item, str) for item in items) for items in lists.values()
+        ):
+            raise ValueError("allow and prefixes must be lists of words")
+        plain = {name: value[name] for name in (*_ALWAYS, *_SOMETIMES) if name in value}
+        access = Access.of(lists.get("allow", PERMISSIONS), lists.get("prefixes", ()))
+        return cls(**plain, access=access, quota=Quota.from_json(value.get("quota", {})))
+
+
+def is_certificate_name(value: object) -> TypeGuard[str]:
+    """Whether `value` is text that keeps to `CERTIFICATE_NAME_RULE`."""
+    return isinstance(value, str) and _CERTIFICATE_NAME.fullmatch(value) is not None
 
 
 def make_api_key(random_bytes: bytes) -> tuple[str, str]:

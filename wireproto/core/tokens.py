@@ -20,6 +20,7 @@ from typing import Any, Final, NoReturn
 
 import jwt
 
+from wireproto.core.access import FULL_ACCESS, NO_QUOTA, Access, Quota
 from wireproto.core.api_keys import LATEST_TIME, ApiKeyRecord, CredentialError, record_of
 from wireproto.core.names import NAME_RULE, is_name
 from wireproto.core.wire import MAX_CREDENTIAL
@@ -54,6 +55,11 @@ class Identity:
     expires_at: int
     """What the token says, and what its owner is told."""
     token_id: str
+    key_id: str = ""
+    """The API key that it was logged in with."""
+    issued_at: int = 0
+    access: Access = FULL_ACCESS
+    quota: Quota = NO_QUOTA
 
     @property
     def accepted_until(self) -> int:
