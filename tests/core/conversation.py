@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import hiredis
 
+from wireproto.core.access import FULL_ACCESS, Access
 from wireproto.core.api_keys import ApiKeyRecord, hash_api_key
 from wireproto.core.limits import Limits
 from wireproto.core.metrics import Metrics
@@ -15,7 +16,7 @@ from wireproto.core.node_pipeline import NodePipeline
 from wireproto.core.replication_policy import ReplicationPolicy
 from wireproto.core.ring import HashRing
 from wireproto.core.server_session import ServerSession, SessionState
-from wireproto.core.session_context import SessionContext
+from wireproto.core.session_context import Sealers, SessionContext
 from wireproto.core.shard_lane import ShardLane
 from wireproto.core.tokens import TokenAuthority
 
@@ -112,6 +113,8 @@ class Conversation:
         *,
         limits: Limits | None = None,
         policy: ReplicationPolicy | None = None,
+        access: Access = FULL_ACCESS,
+        sealers: Sealers | None = None,
         log_in: bool = True,
         nodes_answer: bool = True,
     ) -> None:
@@ -129,12 +132,18 @@ class Conversation:
             pipeline.change(NodeEvent.GREETED)
         self.ring = HashRing(NODE_NAMES)
         records = [
-            ApiKeyRecord("k1", hash_api_key(API_KEY), "client", "ns", 0),
+            ApiKeyRecord("k1", hash_api_key(API_KEY), "client", "ns", 0, access),
             ApiKeyRecord("k2", hash_api_key(OTHER_KEY), "other", "ns", 0),
         ]
         self.authority = TokenAuthority(records, b"s" * 32, "signing", 900)
         context = SessionContext(
-            limits or Limits(), self.ring, self.authority, self.metrics, self.world, policy or ReplicationPolicy()
+            limits or Limits(),
+            self.ring,
+            self.authority,
+            self.metrics,
+            self.world,
+            policy or ReplicationPolicy(),
+            sealers,
         )
         self.outputs = 0
         self.bug: Exception | None = None

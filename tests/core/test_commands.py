@@ -31,7 +31,6 @@ def words(command: bytes) -> list[bytes]:
         (Verb.WRITE, [b"k", b""], {"ex": 2}, [b"SET", b"ns:k", b"", b"PX", b"2000"]),
         (Verb.WRITE, [b"k", b"v"], {"px": 7, "nx": 1}, [b"SET", b"ns:k", b"v", b"PX", b"7", b"NX"]),
         (Verb.WRITE, [b"k", b"v"], {"keepttl": 1, "xx": 1}, [b"SET", b"ns:k", b"v", b"KEEPTTL", b"XX"]),
-        (Verb.WRITE, [b"k", b"\xffv"], {}, [b"SET", b"ns:k", b"\xff\x00\xffv"]),
         (Verb.DELETE, [b"k"], {}, [b"UNLINK", b"ns:k"]),
         (Verb.TOUCH, [b"k"], {"ex": 3}, [b"PEXPIRE", b"ns:k", b"3000"]),
         (Verb.READ, [b"a:b\r\n\0"], {}, [b"GET", b"ns:a:b\r\n\0"]),

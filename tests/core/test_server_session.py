@@ -395,7 +395,7 @@ def test_a_connection_stays_with_its_client() -> None:
 def test_a_token_that_runs_out_is_told_and_can_be_renewed() -> None:
     talk = Conversation()
     talk.now += 900 + LEEWAY
-    assert talk.say(b"READ 1:k\n") == b"ERR EXPIRED :the token of this connection has run out; AUTH again\n"
+    assert talk.say(b"READ 1:k\n") == b"ERR EXPIRED :the token of this connection is not valid any more; AUTH again\n"
     heard = talk.say(b'auth "%b"\nREAD 1:k\n' % API_KEY)
     assert heard.endswith(b"\nMISS\n")
 

@@ -12,7 +12,8 @@ Nothing here touches a socket, a clock or dice; time, random bytes and transport
     server_session    one client's conversation: read, admit, send on
     session_context   what sessions share, and what they ask of the world
     request_wire      a request, read
-    login             whom a connection speaks for
+    login             whom a connection speaks for, and for how long
+    admission         what that client may ask for
     access            what an API key allows, and how much
     api_keys          API keys: made, hashed, known again
     tokens            bearer tokens: issued, verified

@@ -24,7 +24,7 @@ from wireproto.core.commands import (
 )
 from wireproto.core.limits import Limits
 from wireproto.core.metrics import Metrics
-from wireproto.core.stored_values import MARKER
+from wireproto.core.stored_values import MARKER, opened
 
 BUSY_RETRY_MS: Final = 50
 SMALLEST_WINDOW: Final = 2
@@ -143,6 +143,9 @@ class Answers:
         kinds, slots = bundle.kinds, bundle.slots
         if count != len(kinds):
             kinds, slots = kinds[first : first + count], slots[first : first + count]
+        if bundle.opener is not None:
+            keys = bundle.keys if count == len(bundle.keys) else bundle.keys[first : first + count]
+            replies = [opened(bundle.opener, key, reply) for key, reply in zip(keys, replies, strict=True)]
         self.unsent += size
         expected = self._expected_size - (self._expected_size >> self._fading)
         if size // count >= expected:

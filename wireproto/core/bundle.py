@@ -27,6 +27,21 @@ EMPTY_REPLY: Final[list[bytes | None]] = [None, b"", b"\n"]
 PLACES_OF_A_REPLY: Final = 3
 
 
+class ValueSealer(Protocol):
+    """Seals and opens the values of one namespace (`sealing`). What it has of keys may change at any time."""
+
+    seals: bool
+    """Whether values are to be sealed."""
+    opens: bool
+    """Whether sealed values can be opened."""
+
+    def seal(self, key: bytes, value: bytes) -> bytes:
+        """The bytes to store for a value, which are sealed."""
+
+    def open(self, key: bytes, stored: bytes) -> bytes | None:
+        """The value of stored bytes that begin with the marker; None if they cannot be opened."""
+
+
 class BundleTaker(Protocol):
     """Who took a bundle to its node (`node_pipeline`)."""
 
@@ -89,7 +104,9 @@ class Bundle:
         "confirmations",
         "cost",
         "deadline",
+        "keys",
         "kinds",
+        "opener",
         "owner",
         "pipeline",
         "received_at",
@@ -105,6 +122,10 @@ class Bundle:
         self.commands: list[bytes] = []
         self.kinds: list[int] = []
         self.slots: list[int | bytes] = []
+        self.opener: ValueSealer | None = None
+        """Who opens the values that are read; None if none can be sealed."""
+        self.keys: list[bytes] = []
+        """If there is an opener, the key of each request."""
         self.cost = 0
         """Bytes of the values in it."""
         self.answered = 0

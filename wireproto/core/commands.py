@@ -1,7 +1,7 @@
 """Verb <-> Redis command: the one place that knows both languages.
 
 Every request becomes exactly one Redis command with exactly one reply, so that a node's answers can be matched by
-counting. Values pass `stored_values` here, in both directions.
+counting. A value's stored form is `stored_values`' and `sealing`'s.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import hiredis
 
-from wireproto.core.stored_values import MARKER, from_stored, to_stored
+from wireproto.core.stored_values import MARKER, from_stored
 from wireproto.core.verbs import Verb
 from wireproto.core.wire import MAX_KEY
 
@@ -102,14 +102,17 @@ class NamespaceCommands:
         """By the first four bytes, which tell them apart."""
 
     def command(self, verb: Verb, arguments: list[bytes], options: Mapping[str, int]) -> tuple[int, bytes]:
-        """The kind of reply to expect and the command, for any request that goes to a node."""
+        """The kind of reply to expect and the command, for any request that goes to a node.
+
+        A value is given as it is to be stored.
+        """
         key = self.prefix + arguments[0]
         if verb is Verb.READ:
             if "ttl" in options:
                 return READ_TTL, encode_command(b"EVAL", _READ_TTL_SCRIPT, b"1", key)
             return READ, encode_command(b"GET", key)
         if verb is Verb.WRITE:
-            return WRITE, encode_command(b"SET", key, to_stored(arguments[1]), *_write_options(options))
+            return WRITE, encode_command(b"SET", key, arguments[1], *_write_options(options))
         if verb is Verb.TOUCH:
             return TOUCH, encode_command(b"PEXPIRE", key, b"%d" % _milliseconds(options))
         return DELETE, encode_command(b"UNLINK", key)

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 from mmh3 import mmh3_32_uintdigest
 
+from wireproto.core.access import FULL_ACCESS
+from wireproto.core.admission import Admission
 from wireproto.core.answers import Answers
-from wireproto.core.bundle import EMPTY_REPLY, PLACES_OF_A_REPLY, Bundle
+from wireproto.core.bundle import EMPTY_REPLY, PLACES_OF_A_REPLY, Bundle, ValueSealer
 from wireproto.core.commands import (
     BULK_HEADS,
+    DELETE,
     EX_HEAD,
     MAX_BULK_HEAD,
     PX_HEAD,
@@ -30,7 +33,7 @@ from wireproto.core.replication_policy import ReplicationPolicy
 from wireproto.core.request_wire import Frame, is_tag
 from wireproto.core.ring import BRACE, SHIFT, HashRing
 from wireproto.core.shard_lane import ShardLane
-from wireproto.core.stored_values import MARKER
+from wireproto.core.stored_values import MARKER, to_stored
 from wireproto.core.verbs import Verb
 from wireproto.core.wire import MAX_TAG
 
@@ -57,6 +60,7 @@ class Dispatch:
     """The bundles of one client. `lanes` are the ways to the shards in the order of the ring's names."""
 
     __slots__ = (
+        "_admission",
         "_answers",
         "_bundles",
         "_commands",
@@ -70,6 +74,7 @@ class Dispatch:
         "_replica_bundles",
         "_replica_reads",
         "_ring",
+        "_sealer",
         "_sync",
     )
 
@@ -89,22 +94,33 @@ class Dispatch:
         self._replica_reads = ReplicaReads(policy)
         self._commands = namespace_commands("-")
         self._sync = 0
+        self._admission = Admission(FULL_ACCESS)
+        self._sealer: ValueSealer | None = None
         self._plain: dict[bytes, PlainVerb] = {}
         self._plain_read: bytes = _NO_WORD
 
-    def use_namespace(self, namespace: str) -> None:
-        """Make requests for the keys of this namespace from now on."""
+    def use_namespace(self, namespace: str, admission: Admission, sealer: ValueSealer | None) -> None:
+        """Make requests for the keys of this namespace from now on, in the hot loop only those that are admitted.
+
+        `sealer` is the namespace's.
+        """
         self._commands = namespace_commands(namespace)
+        self._admission = admission
+        self._sealer = sealer
         self._sync = self._policy.sync_of(namespace)
         self._choose_plain_verbs()
 
     def _choose_plain_verbs(self) -> None:
         """Leave to the hot loop what needs nothing but to be sent to the master."""
-        commands = self._commands
+        commands, permissions = self._commands, self._admission.permissions
         writes = not self._sync and not self._replica_reads.follows_keys
-        reads = not self._policy.reads_replicas
-        self._plain = {word: verb for word, verb in commands.plain.items() if (reads if verb.kind == READ else writes)}
-        self._plain_read = _READ_WORD if reads else _NO_WORD
+        plain_kinds = {
+            READ: "read" in permissions and not self._policy.reads_replicas,
+            WRITE: "write" in permissions and writes,
+            DELETE: "delete" in permissions and writes,
+        }
+        self._plain = {word: verb for word, verb in commands.plain.items() if plain_kinds[verb.kind]}
+        self._plain_read = _READ_WORD if plain_kinds[READ] else _NO_WORD
 
     def take_plain(self, data: bytes, position: int, room: int, now: float) -> int:
         """The hot loop: at most `room` plain requests from `position` on, into bundles. The position behind them.
@@ -119,6 +135,10 @@ class Dispatch:
         digest: Callable[[bytes, int], int] = mmh3_32_uintdigest
         ring, seed, table = self._ring, self._ring.seed, self._ring.narrow_table
         batch = answers.batch
+        prefixes = self._admission.prefixes
+        sealer = self._sealer
+        opens = sealer is not None and sealer.opens
+        seals = sealer is not None and sealer.seals
         max_key: i64 = self._limits.max_key
         max_value: i64 = self._limits.max_value
         cursor: i64
@@ -176,6 +196,8 @@ class Dispatch:
                 cursor = start + length
                 ending = data[cursor]
                 key = data[start:cursor]
+                if prefixes and not key.startswith(prefixes):
+                    break
                 owner = ring.index(key) if BRACE in key or not table else table[digest(key, seed) >> SHIFT]
                 if kind != WRITE:
                     if ending != _LF:
@@ -205,18 +227,9 @@ class Dispatch:
                     start = cursor + 1
                     cursor = start + size
                     ending = data[cursor]
-                    if size and data[start] == MARKER:
-                        break
                     value = data[start:cursor]
-                    size_head = bulk_heads[size] if size < MAX_BULK_HEAD else bulk_head(size)
-                    if ending == _LF:
-                        bundle = bundles[owner] or self._bundle(owner, now)
-                        words = bundle.commands
-                        words.append(heads[length])
-                        words.append(key)
-                        words.append(size_head)
-                        words.append(value)
-                    else:
+                    option = time = b""
+                    if ending != _LF:
                         # -- a time to live
                         option = data[cursor : cursor + 4]
                         start = cursor + 4
@@ -226,17 +239,26 @@ class Dispatch:
                         time = data[start:cursor]
                         if not time.isdigit() or time[0] == _ZERO:
                             break
-                        bundle = bundles[owner] or self._bundle(owner, now)
-                        words = bundle.commands
-                        words.append(commands.expiring_write_heads[length])
-                        words.append(key)
-                        words.append(size_head)
-                        words.append(value)
+                    if seals:
+                        assert sealer is not None
+                        value = sealer.seal(key, value)
+                        size = len(value)
+                    elif size and value[0] == MARKER:
+                        break
+                    bundle = bundles[owner] or self._bundle(owner, now)
+                    words = bundle.commands
+                    words.append(commands.expiring_write_heads[length] if time else heads[length])
+                    words.append(key)
+                    words.append(bulk_heads[size] if size < MAX_BULK_HEAD else bulk_head(size))
+                    words.append(value)
+                    if time:
                         words.append(EX_HEAD if option == b" ex=" else PX_HEAD)
                         words.append(bulk_heads[len(time)])
                         words.append(time)
                     bundle.cost += size
                     byte_room -= size
+                if opens:
+                    bundle.keys.append(key)
                 bundle.kinds.append(kind)
                 if tag:
                     bundle.slots.append(tag)
@@ -266,15 +288,23 @@ class Dispatch:
         """The bundle of this read for a node."""
         bundle = self._bundles[owner]
         if bundle is None:
-            bundle = self._bundles[owner] = Bundle(self._answers, self._answers.batch, now)
+            bundle = self._bundles[owner] = self._new_bundle(now)
             self._owners.append(owner)
+        return bundle
+
+    def _new_bundle(self, now: float) -> Bundle:
+        bundle = Bundle(self._answers, self._answers.batch, now)
+        if self._sealer is not None and self._sealer.opens:
+            bundle.opener = self._sealer
         return bundle
 
     def add(self, frame: Frame, verb: Verb, now: float) -> None:
         """Any request that goes to a node."""
         options = frame.options
-        kind, command = self._commands.command(verb, frame.arguments, options)
-        owner = self._ring.index(frame.arguments[0])
+        key = frame.arguments[0]
+        stored = [self._to_stored(key, value) for value in frame.arguments[1:]]
+        kind, command = self._commands.command(verb, [key, *stored], options)
+        owner = self._ring.index(key)
         replica = self._replica_for(verb, owner, frame, now)
         deadline = options.get("deadline")
         if deadline:
@@ -282,9 +312,11 @@ class Dispatch:
             self._submit_one(owner, replica)
         bundle = self._bundle(owner, now) if replica is None else self._replica_bundle(replica, now)
         self._mark(bundle, verb, owner, options)
-        cost = sum(map(len, frame.arguments[1:]))
+        cost = sum(map(len, stored))
         bundle.commands.append(command)
         bundle.kinds.append(kind)
+        if bundle.opener is not None:
+            bundle.keys.append(key)
         bundle.slots.append(b"#%b " % frame.tag if frame.tag else self._answers.reserve())
         bundle.cost += cost
         self._answers.in_flight += 1
@@ -293,6 +325,11 @@ class Dispatch:
         if deadline:
             bundle.deadline = now + deadline / 1000
             self._submit_one(owner, replica)
+
+    def _to_stored(self, key: bytes, value: bytes) -> bytes:
+        if self._sealer is not None and self._sealer.seals:
+            return self._sealer.seal(key, value)
+        return to_stored(value)
 
     def _mark(self, bundle: Bundle, verb: Verb, owner: int, options: Mapping[str, int]) -> None:
         """Note in a bundle what is to be done about the reply to the request that joins it next."""
@@ -326,7 +363,7 @@ class Dispatch:
         """The bundle of this read for a replica."""
         bundle = self._replica_bundles.get(replica)
         if bundle is None:
-            bundle = self._replica_bundles[replica] = Bundle(self._answers, self._answers.batch, now)
+            bundle = self._replica_bundles[replica] = self._new_bundle(now)
         return bundle
 
     # -- to the nodes

@@ -19,6 +19,8 @@ class Metrics:
     handshake_failures: int = 0
     closed_by_limit: Counter[str] = field(default_factory=Counter)
     """Connections that were closed for passing a limit, by its name."""
+    credentials: Counter[str] = field(default_factory=Counter)
+    """Credentials that were refused, by the kind of reason."""
     bytes_in: int = 0
     bytes_out: int = 0
     hits: int = 0
@@ -48,6 +50,7 @@ class Metrics:
                 "handshake_failures": self.handshake_failures,
                 "closed_by_limit": dict(sorted(self.closed_by_limit.items())),
             },
+            "refused_credentials": dict(sorted(self.credentials.items())),
             "requests": requests,
             "hits": all_outcomes["READ", "OK"],
             "misses": all_outcomes["READ", "MISS"],

@@ -23,6 +23,7 @@ from wireproto.core.request_wire import EMPTY_LINE, Frame, RequestParser
 from wireproto.core.ring import place
 from wireproto.core.session_context import SessionContext
 from wireproto.core.shard_lane import ShardLane
+from wireproto.core.tokens import Identity
 from wireproto.core.verbs import Verb, help_text
 from wireproto.core.wire import encode_argument
 from wireproto.errors import AuthError, ExpiredError
@@ -63,10 +64,9 @@ class ServerSession:
         """Set by the shell while the client does not read what was sent."""
         self.last_request_at = 0.0
         """When the last whole request was read; bytes that make no request do not count."""
-        self.login = Login(context.authority)
+        self.login = Login(context, peer)
         self._context = context
         self._limits = context.limits
-        self._peer = peer
         self._parser = RequestParser(context.limits)
         self._answers = Answers(context.limits, context.metrics, on_output, context.surroundings.report_bug)
         self._on_output = on_output
@@ -78,8 +78,6 @@ class ServerSession:
         self._input_ended = False
         self._weight = 0
         self._now = 0.0
-        self._expires_at = 0.0
-        """When the token runs out, by the monotonic clock: a wall clock that is set does not end a live connection."""
 
     # -- what the shell asks
 
@@ -192,7 +190,7 @@ class ServerSession:
         position, end = 0, len(data)
         self._weight = 0
         self._blocked = False
-        if self.state is _READY and self._now >= self._expires_at:
+        if self.state is _READY and not self.login.holds(self._now):
             self.state = SessionState.FRESH
         parser = self._parser
         while position < end and self.state is not _CLOSED:
@@ -260,6 +258,8 @@ class ServerSession:
             return self._not_authenticated()
         if spec.verb is Verb.AUTH:
             return self._authenticate(frame.arguments[0])
+        if denial := self.login.denial(spec, frame.arguments, self._now):
+            return denial
         if spec.verb in _TO_NODES:
             self._dispatch.add(frame, spec.verb, self._now)
             return None
@@ -291,25 +291,30 @@ class ServerSession:
 
     def _not_authenticated(self) -> bytes:
         if self.login.identity is not None:
-            return error_line("EXPIRED", "the token of this connection has run out; AUTH again")
+            return error_line("EXPIRED", "the token of this connection is not valid any more; AUTH again")
         return error_line("AUTH", 'log in first: auth "your-api-key"')
 
     def _authenticate(self, credential: bytes) -> bytes:
-        world = self._context.surroundings
-        wall_clock = world.wall_clock()
         try:
-            line = self.login.authenticate(credential, wall_clock, world.new_id())
+            line = self.login.authenticate(credential, self._now)
         except (AuthError, ExpiredError) as error:
-            world.audit("refused", {"peer": self._peer, "reason": getattr(error, "reason", str(error))})
             if self.login.is_barred:
                 self._context.metrics.closed_by_limit["credentials"] += 1
                 self.state = SessionState.CLOSED
             return error_line(error.code, str(error))
-        identity = self.login.identity
+        self._begin()
+        return line
+
+    def admit(self, identity: Identity, method: str, now: float) -> None:
+        """Let in a client before its first request that has proved by another `method` than AUTH who it is."""
+        self.login.accept(identity, method, now, self._context.surroundings.wall_clock())
+        self._begin()
+
+    def _begin(self) -> None:
+        """Take requests of whoever has logged in."""
+        identity, sealers = self.login.identity, self._context.sealers
         assert identity is not None
         self.state = SessionState.READY
-        self._expires_at = self._now + identity.accepted_until - wall_clock
         self._parser.trusted = True
-        self._dispatch.use_namespace(identity.namespace)
-        world.audit("authenticated", {"peer": self._peer, "client": identity.client, "namespace": identity.namespace})
-        return line
+        sealer = None if sealers is None else sealers.for_namespace(identity.namespace)
+        self._dispatch.use_namespace(identity.namespace, self.login.admission, sealer)

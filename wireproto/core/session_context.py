@@ -6,11 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from wireproto.core.bundle import ValueSealer
 from wireproto.core.limits import Limits
 from wireproto.core.metrics import Metrics
 from wireproto.core.replication_policy import ReplicationPolicy
 from wireproto.core.ring import HashRing
 from wireproto.core.tokens import TokenAuthority
+
+
+class Sealers(Protocol):
+    """Has the keys that values are sealed with (`sealing`)."""
+
+    def for_namespace(self, namespace: str) -> ValueSealer:
+        """Seals and opens the values of a namespace."""
 
 
 class Surroundings(Protocol):
@@ -45,3 +53,4 @@ class SessionContext:
     metrics: Metrics
     surroundings: Surroundings
     policy: ReplicationPolicy
+    sealers: Sealers | None = None

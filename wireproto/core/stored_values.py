@@ -6,13 +6,33 @@ itself is stored behind the marker and a format byte. 0xFF occurs nowhere in UTF
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol
 
 MARKER: Final = 0xFF
 PLAIN: Final = 0x00
 """The format byte of a value that is stored unchanged behind it."""
 
 _PLAIN_PREFIX: Final = bytes((MARKER, PLAIN))
+
+
+class Opener(Protocol):
+    """Opens sealed values (`sealing`)."""
+
+    def open(self, key: bytes, stored: bytes) -> bytes | None:
+        """The value of stored bytes that begin with the marker; None if they cannot be opened."""
+
+
+def opened(opener: Opener, key: bytes, reply: object) -> object:
+    """A node's reply as if what is sealed in it had been stored unsealed.
+
+    What cannot be opened stays as it is, which is of no known format.
+    """
+    if isinstance(reply, list):  # the value, and what else was asked for
+        return [opened(opener, key, part) for part in reply]
+    if not isinstance(reply, bytes) or not reply or reply[0] != MARKER or reply.startswith(_PLAIN_PREFIX):
+        return reply
+    value = opener.open(key, reply)
+    return reply if value is None else to_stored(value)
 
 
 def to_stored(value: bytes) -> bytes:

@@ -89,6 +89,12 @@ class TokenAuthority:
         self._signing_key = signing_key
         self._key_id = key_id
         self._lifetime = lifetime
+        self.epoch = 0
+        """Goes up when what it accepts changes."""
+
+    def refusal(self, identity: Identity, now: float) -> str | None:
+        """Why an identity that was accepted is not any more; None if it still is."""
+        return None if identity.key_id in self._by_id else "the API key is no longer known"
 
     def login(self, api_key: bytes, now: float, token_id: str) -> tuple[str, Identity]:
         """A token for the owner of `api_key`. Raises CredentialError, an AuthError."""
@@ -96,7 +102,9 @@ class TokenAuthority:
             raise ValueError(f"a token id must be {NAME_RULE}")
         record = record_of(api_key, self._records)
         issued = int(now)
-        identity = Identity(record.client, record.namespace, issued + self._lifetime, token_id)
+        identity = Identity(
+            record.client, record.namespace, issued + self._lifetime, token_id, record.id, issued, record.access
+        )
         claims = {
             "iss": _ISSUER,
             "aud": _AUDIENCE,
@@ -119,7 +127,15 @@ class TokenAuthority:
         claims = self._signed_claims(token)
         self._check_origin(claims)
         self._check_times(claims, now)
-        identity = Identity(claims["sub"], claims["ns"], claims["exp"], claims["jti"])
+        identity = Identity(
+            claims["sub"],
+            claims["ns"],
+            claims["exp"],
+            claims["jti"],
+            claims["key"],
+            claims["iat"],
+            self._by_id[claims["key"]].access,
+        )
         if now >= identity.accepted_until:
             raise ExpiredError
         return identity

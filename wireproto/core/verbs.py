@@ -70,6 +70,8 @@ class VerbSpec:
     before_auth: bool
     example: str
     summary: str
+    permission: str = ""
+    """What an API key must allow for it (`access.PERMISSIONS`); empty if nothing."""
     needs_one_of: tuple[str, ...] = ()
     weight: int = 1
     """What it costs the server's own CPU, in units of the cheapest verb (about 3 us)."""
@@ -87,6 +89,7 @@ def _spec(
     *,
     optional: int = 0,
     options: tuple[str, ...] = (),
+    permission: str = "",
     before_auth: bool = False,
     needs_one_of: tuple[str, ...] = (),
     weight: int = 1,
@@ -99,6 +102,7 @@ def _spec(
         before_auth=before_auth,
         example=example,
         summary=summary,
+        permission=permission,
         needs_one_of=needs_one_of,
         weight=weight,
     )
@@ -121,6 +125,7 @@ SPECS: Final[tuple[VerbSpec, ...]] = (
         'read "my_key" ttl',
         "the value of a key; ttl: and its time left in ms; replica: may be a little old",
         options=("ttl", "replica"),
+        permission="read",
     ),
     _spec(
         Verb.WRITE,
@@ -129,19 +134,28 @@ SPECS: Final[tuple[VerbSpec, ...]] = (
         "store a value; ex=<s> px=<ms> keepttl; nx: only if absent; xx: only if present;"
         " sync=<n>: answered when n replicas have it, else NOSYNC",
         options=("ex", "px", "keepttl", "nx", "xx", "sync"),
+        permission="write",
     ),
-    _spec(Verb.DELETE, (_KEY,), 'delete "my_key"', "remove a key; sync=<n>: as with write", options=("sync",)),
+    _spec(
+        Verb.DELETE,
+        (_KEY,),
+        'delete "my_key"',
+        "remove a key; sync=<n>: as with write",
+        options=("sync",),
+        permission="delete",
+    ),
     _spec(
         Verb.TOUCH,
         (_KEY,),
         'touch "my_key" ex=60',
         "a new time to live: ex=<s> or px=<ms>",
         options=("ex", "px"),
+        permission="write",
         needs_one_of=("ex", "px"),
     ),
     _spec(Verb.PING, (Argument.PAYLOAD,), 'ping "hello"', "is the server there", optional=1, before_auth=True),
-    _spec(Verb.WHERE, (_KEY,), 'where "my_key"', "the node that serves a key"),
-    _spec(Verb.STATS, (), "stats", "counters, as JSON", weight=HEAVY),
+    _spec(Verb.WHERE, (_KEY,), 'where "my_key"', "the node that serves a key", permission="read"),
+    _spec(Verb.STATS, (), "stats", "counters, as JSON", permission="stats", weight=HEAVY),
     _spec(Verb.HELP, (), "help", "this text", before_auth=True, weight=HEAVY),
     _spec(Verb.QUIT, (), "quit", "answer everything before it, then close", before_auth=True),
 )
