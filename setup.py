@@ -18,6 +18,7 @@ from setuptools.command.build_ext import build_ext
 
 HOT_PATH = (
     "client/blocking_connection.py",
+    "core/admission.py",
     "core/answers.py",
     "core/bundle.py",
     "core/call_plan.py",
@@ -26,6 +27,7 @@ HOT_PATH = (
     "core/confirmations.py",
     "core/dispatch.py",
     "core/limits.py",
+    "core/login.py",
     "core/metrics.py",
     "core/node_pipeline.py",
     "core/replica_reads.py",

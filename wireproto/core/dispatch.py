@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 
 from mmh3 import mmh3_32_uintdigest
 
-from wireproto.core.access import FULL_ACCESS
 from wireproto.core.admission import Admission
 from wireproto.core.answers import Answers
 from wireproto.core.bundle import EMPTY_REPLY, PLACES_OF_A_REPLY, Bundle, ValueSealer
@@ -60,17 +59,18 @@ class Dispatch:
     """The bundles of one client. `lanes` are the ways to the shards in the order of the ring's names."""
 
     __slots__ = (
-        "_admission",
         "_answers",
         "_bundles",
         "_commands",
         "_lanes",
         "_limits",
         "_owners",
+        "_permissions",
         "_pipelines",
         "_plain",
         "_plain_read",
         "_policy",
+        "_prefixes",
         "_replica_bundles",
         "_replica_reads",
         "_ring",
@@ -94,7 +94,8 @@ class Dispatch:
         self._replica_reads = ReplicaReads(policy)
         self._commands = namespace_commands("-")
         self._sync = 0
-        self._admission = Admission(FULL_ACCESS)
+        self._permissions: frozenset[str] = frozenset()
+        self._prefixes: tuple[bytes, ...] = ()
         self._sealer: ValueSealer | None = None
         self._plain: dict[bytes, PlainVerb] = {}
         self._plain_read: bytes = _NO_WORD
@@ -105,14 +106,15 @@ class Dispatch:
         `sealer` is the namespace's.
         """
         self._commands = namespace_commands(namespace)
-        self._admission = admission
+        self._permissions = admission.permissions
+        self._prefixes = admission.prefixes
         self._sealer = sealer
         self._sync = self._policy.sync_of(namespace)
         self._choose_plain_verbs()
 
     def _choose_plain_verbs(self) -> None:
         """Leave to the hot loop what needs nothing but to be sent to the master."""
-        commands, permissions = self._commands, self._admission.permissions
+        commands, permissions = self._commands, self._permissions
         writes = not self._sync and not self._replica_reads.follows_keys
         plain_kinds = {
             READ: "read" in permissions and not self._policy.reads_replicas,
@@ -135,7 +137,7 @@ class Dispatch:
         digest: Callable[[bytes, int], int] = mmh3_32_uintdigest
         ring, seed, table = self._ring, self._ring.seed, self._ring.narrow_table
         batch = answers.batch
-        prefixes = self._admission.prefixes
+        prefixes = self._prefixes
         sealer = self._sealer
         opens = sealer is not None and sealer.opens
         seals = sealer is not None and sealer.seals
@@ -296,6 +298,7 @@ class Dispatch:
         bundle = Bundle(self._answers, self._answers.batch, now)
         if self._sealer is not None and self._sealer.opens:
             bundle.opener = self._sealer
+            bundle.keys = []
         return bundle
 
     def add(self, frame: Frame, verb: Verb, now: float) -> None:
