@@ -41,7 +41,7 @@ class ValueSealer(Protocol):
         """The bytes to store for a value, which are sealed."""
 
     def open(self, key: bytes, stored: bytes) -> bytes | None:
-        """The value of stored bytes that begin with the marker; None if they cannot be opened."""
+        """The value of stored bytes of any form; None if they cannot be opened."""
 
 
 class BundleTaker(Protocol):

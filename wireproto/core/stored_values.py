@@ -12,27 +12,27 @@ MARKER: Final = 0xFF
 PLAIN: Final = 0x00
 """The format byte of a value that is stored unchanged behind it."""
 
+UNREADABLE: Final = bytes((MARKER, 0xFF))
+"""No format begins like this."""
+
 _PLAIN_PREFIX: Final = bytes((MARKER, PLAIN))
 
 
 class Opener(Protocol):
-    """Opens sealed values (`sealing`)."""
+    """Opens what is stored in a namespace that has keys (`sealing`)."""
 
     def open(self, key: bytes, stored: bytes) -> bytes | None:
-        """The value of stored bytes that begin with the marker; None if they cannot be opened."""
+        """The value of stored bytes of any form; None if they cannot be opened."""
 
 
 def opened(opener: Opener, key: bytes, reply: object) -> object:
-    """A node's reply as if what is sealed in it had been stored unsealed.
-
-    What cannot be opened stays as it is, which is of no known format.
-    """
+    """A node's reply as if the value in it had not been sealed; `UNREADABLE` for what cannot be opened."""
+    if isinstance(reply, bytes):
+        value = opener.open(key, reply)
+        return UNREADABLE if value is None else to_stored(value)
     if isinstance(reply, list):  # the value, and what else was asked for
         return [opened(opener, key, part) for part in reply]
-    if not isinstance(reply, bytes) or not reply or reply[0] != MARKER or reply.startswith(_PLAIN_PREFIX):
-        return reply
-    value = opener.open(key, reply)
-    return reply if value is None else to_stored(value)
+    return reply
 
 
 def to_stored(value: bytes) -> bytes:
