@@ -16,11 +16,13 @@ from wireproto.core.ring import HashRing
 from wireproto.core.server_session import ServerSession
 from wireproto.core.session_context import SessionContext
 from wireproto.core.shard_lane import ShardLane
+from wireproto.core.signing_keys import HS256, SigningKey, SigningKeys
 from wireproto.core.tokens import TokenAuthority
 
 NOW = 1.0
 """The time on all clocks: nothing here takes time that anybody looks at."""
 API_KEY = b"an-api-key-of-the-benchmarks"
+SIGNING_KEYS = SigningKeys((SigningKey("signing", HS256, 0, None, b"s" * 32),))
 VALUE = b"v" * 100
 ROUNDS_UNTIL_OPEN = 30
 """A session takes few requests at a time until it knows by their replies that they are small."""
@@ -109,7 +111,7 @@ class Conversation:
             pipeline.change(NodeEvent.TRY)
             pipeline.change(NodeEvent.GREETED)
         record = ApiKeyRecord("key-id", hash_api_key(API_KEY), "client", "default", 0)
-        authority = TokenAuthority([record], b"s" * 32, "signing", 900)
+        authority = TokenAuthority([record], SIGNING_KEYS, 900)
         context = SessionContext(Limits(), self._ring, authority, Metrics(), World(), ReplicationPolicy())
         lanes = [ShardLane(pipeline) for pipeline in self.pipelines]
         self.session = ServerSession(context, lanes, lambda: None, "peer")

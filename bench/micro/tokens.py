@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from bench.micro.blocks import Benchmark
 from wireproto.core.api_keys import ApiKeyRecord, hash_api_key, record_of
+from wireproto.core.signing_keys import HS256, SigningKey, SigningKeys
 from wireproto.core.tokens import TokenAuthority
 from wireproto.core.wire import MAX_CREDENTIAL
 from wireproto.errors import AuthError
@@ -13,6 +14,7 @@ from wireproto.errors import AuthError
 NOW = 1_000_000.0
 CLIENTS = 10
 API_KEYS = [b"an-api-key-of-client-%d" % number for number in range(CLIENTS)]
+SIGNING_KEYS = SigningKeys((SigningKey("signing", HS256, 0, None, b"s" * 32),))
 
 
 def benchmarks() -> Iterator[Benchmark]:
@@ -21,7 +23,7 @@ def benchmarks() -> Iterator[Benchmark]:
         ApiKeyRecord(f"key-{number}", hash_api_key(key), f"client-{number}", "default", 0)
         for number, key in enumerate(API_KEYS)
     ]
-    authority = TokenAuthority(records, b"s" * 32, "signing", 900)
+    authority = TokenAuthority(records, SIGNING_KEYS, 900)
     token = authority.login(API_KEYS[-1], NOW, "id")[0].encode()
     head, _, signature = token.split(b".")
     longest = b"%b.%b.%b" % (head, b"A" * (MAX_CREDENTIAL - len(head) - len(signature) - 2), signature)

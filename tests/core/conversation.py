@@ -18,10 +18,12 @@ from wireproto.core.ring import HashRing
 from wireproto.core.server_session import ServerSession, SessionState
 from wireproto.core.session_context import Sealers, SessionContext
 from wireproto.core.shard_lane import ShardLane
+from wireproto.core.signing_keys import HS256, SigningKey, SigningKeys
 from wireproto.core.tokens import TokenAuthority
 
 API_KEY = b"a-key-of-the-tests"
 OTHER_KEY = b"a-key-of-another-client"
+SIGNING_KEYS = SigningKeys((SigningKey("signing", HS256, 0, None, b"s" * 32),))
 NODE_NAMES = ("shard-1", "shard-2", "shard-3", "shard-4")
 
 
@@ -135,7 +137,7 @@ class Conversation:
             ApiKeyRecord("k1", hash_api_key(API_KEY), "client", "ns", 0, access),
             ApiKeyRecord("k2", hash_api_key(OTHER_KEY), "other", "ns", 0),
         ]
-        self.authority = TokenAuthority(records, b"s" * 32, "signing", 900)
+        self.authority = TokenAuthority(records, SIGNING_KEYS, 900)
         context = SessionContext(
             limits or Limits(),
             self.ring,

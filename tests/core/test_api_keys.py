@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hmac
 import json
+from contextlib import suppress
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -145,7 +149,29 @@ def test_unknown_keys_get_one_text(api_key: bytes, reason: str) -> None:
 def test_any_bytes_are_refused_and_never_quoted(api_key: bytes) -> None:
     error = refusal(api_key)
     assert str(error) in (REFUSED, MISTYPED)
-    assert error.reason in ("the API key is not known", "the API key is mistyped", "the API key is too long")
+    kinds = {
+        "the API key is not known": "unknown",
+        "the API key is mistyped": "mistyped",
+        "the API key is too long": "size",
+    }
+    assert error.kind == kinds[error.reason]
+
+
+def test_every_record_is_compared_whichever_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing returns early, so the time says nothing about how near a guess is."""
+    compared: list[str] = []
+
+    def compare(one: str, other: str) -> bool:
+        compared.append(one)
+        return hmac.compare_digest(one, other)
+
+    monkeypatch.setattr("wireproto.core.api_keys.hmac", SimpleNamespace(compare_digest=compare))
+    others = [replace(RECORD, id=f"k{number}", hash=hash_api_key(b"%d" % number)) for number in range(4)]
+    for api_key in (API_KEY.encode(), b"0", b"3", b"nobody's", API_KEY[:-1].encode() + b"x"):
+        compared.clear()
+        with suppress(CredentialError):
+            record_of(api_key, [*others, RECORD])
+        assert compared == [record.hash for record in [*others, RECORD]]
 
 
 # --- What is kept -----------------------------------------------------------------------------------------------------

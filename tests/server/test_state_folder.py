@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 import multiprocessing
 import os
@@ -14,15 +15,24 @@ from typing import Any
 import pytest
 
 from wireproto.core.api_keys import CredentialError, hash_api_key, make_api_key, record_of
+from wireproto.core.signing_keys import with_new_key
 from wireproto.core.tokens import TokenAuthority
 from wireproto.errors import ConfigurationError
+from wireproto.server.private_files import LOCK_FILE
 from wireproto.server.state_folder import (
     API_KEYS_FILE,
     DEFAULT_CLIENT,
-    LOCK_FILE,
-    SIGNING_KEY_FILE,
+    OLD_SIGNING_KEY_FILE,
+    SIGNING_KEYS_FILE,
     State,
+    change_records,
+    change_signing_keys,
     load_state,
+    new_api_key,
+    new_signing_key,
+    read_records,
+    read_signing_keys,
+    read_state,
 )
 
 NOW = 1_750_000_000
@@ -44,7 +54,7 @@ def mode(path: Path) -> int:
 
 
 def authority(state: State) -> TokenAuthority:
-    return TokenAuthority(state.records, state.signing_key, state.key_id, 900)
+    return TokenAuthority(state.records, state.signing_keys, 900)
 
 
 def everything_in(folder: Path) -> bytes:
@@ -88,13 +98,13 @@ def test_the_state_does_not_show_its_secrets(folder: Path) -> None:
     state = load(folder)
     assert state.new_api_key is not None
     assert state.new_api_key not in repr(state)
-    assert repr(state.signing_key) not in repr(state)
+    assert repr(state.signing_keys.newest.secret) not in repr(state)
 
 
 def test_later_starts_have_the_same_keys(folder: Path) -> None:
     first, second, third = load(folder), load(folder), load(folder, namespace="other")
     assert first.new_api_key is not None
-    assert (first.records, first.signing_key, first.key_id) == (second.records, second.signing_key, second.key_id)
+    assert (first.records, first.signing_keys) == (second.records, second.signing_keys)
     assert third == second, "the namespace is that of the key which is made, not of a key which is there"
     token, identity = authority(first).login(first.new_api_key.encode(), NOW, "token-1")
     assert authority(second).verify(token.encode(), NOW) == identity
@@ -102,10 +112,10 @@ def test_later_starts_have_the_same_keys(folder: Path) -> None:
 
 def test_two_folders_have_nothing_in_common(tmp_path: Path) -> None:
     one, other = load(tmp_path / "one"), load(tmp_path / "other")
-    assert one.signing_key != other.signing_key
-    assert one.key_id != other.key_id
+    assert one.signing_keys.newest.secret != other.signing_keys.newest.secret
+    assert one.signing_keys.newest.id != other.signing_keys.newest.id
     assert one.records[0].hash != other.records[0].hash
-    assert len(one.signing_key) == 32
+    assert len(one.signing_keys.newest.secret) == 32
 
 
 def test_a_removed_file_is_made_again(started: Path) -> None:
@@ -113,11 +123,11 @@ def test_a_removed_file_is_made_again(started: Path) -> None:
     (started / API_KEYS_FILE).unlink()
     after = load(started)
     assert after.new_api_key is not None
-    assert after.signing_key == before.signing_key
+    assert after.signing_keys == before.signing_keys
     assert after.records[0].hash != before.records[0].hash
-    (started / SIGNING_KEY_FILE).unlink()
+    (started / SIGNING_KEYS_FILE).unlink()
     last = load(started)
-    assert last.signing_key != after.signing_key
+    assert last.signing_keys != after.signing_keys
     assert last.records == after.records
 
 
@@ -207,7 +217,7 @@ def test_everything_is_ours_alone_whatever_the_umask(folder: Path, umask: int) -
     assert mode(folder) == 0o700
     assert {path.name: mode(path) for path in folder.iterdir()} == {
         API_KEYS_FILE: 0o600,
-        SIGNING_KEY_FILE: 0o600,
+        SIGNING_KEYS_FILE: 0o600,
         LOCK_FILE: 0o600,
     }
 
@@ -226,7 +236,7 @@ def test_a_folder_that_others_can_use_is_refused(started: Path, bits: int) -> No
     load(started)
 
 
-@pytest.mark.parametrize("name", [API_KEYS_FILE, SIGNING_KEY_FILE])
+@pytest.mark.parametrize("name", [API_KEYS_FILE, SIGNING_KEYS_FILE])
 @pytest.mark.parametrize("bits", [0o644, 0o640, 0o602])
 def test_a_file_that_others_can_use_is_refused(started: Path, name: str, bits: int) -> None:
     (started / name).chmod(bits)
@@ -271,7 +281,7 @@ def test_a_link_to_nothing_is_refused(folder: Path, tmp_path: Path) -> None:
     assert refusal(folder) == f"state folder {folder}: No such file or directory"
 
 
-@pytest.mark.parametrize("name", [API_KEYS_FILE, SIGNING_KEY_FILE])
+@pytest.mark.parametrize("name", [API_KEYS_FILE, SIGNING_KEYS_FILE])
 def test_a_link_in_place_of_a_file_is_refused(started: Path, tmp_path: Path, name: str) -> None:
     (started / name).rename(tmp_path / "elsewhere")
     (started / name).symlink_to(tmp_path / "elsewhere")
@@ -286,7 +296,7 @@ def test_a_link_in_place_of_the_lock_is_refused(started: Path, tmp_path: Path) -
     assert (tmp_path / "precious").read_text() == "precious"
 
 
-@pytest.mark.parametrize("name", [API_KEYS_FILE, SIGNING_KEY_FILE])
+@pytest.mark.parametrize("name", [API_KEYS_FILE, SIGNING_KEYS_FILE])
 def test_a_folder_or_a_pipe_in_place_of_a_file_is_refused(started: Path, name: str) -> None:
     (started / name).unlink()
     (started / name).mkdir()
@@ -299,7 +309,7 @@ def test_a_folder_or_a_pipe_in_place_of_a_file_is_refused(started: Path, name: s
 @pytest.mark.parametrize("leftover", ["", '{"keys": [', "x" * 1000])
 def test_what_a_crash_left_behind_is_no_harm(started: Path, leftover: str) -> None:
     state = load(started)
-    for name in (API_KEYS_FILE, SIGNING_KEY_FILE):
+    for name in (API_KEYS_FILE, SIGNING_KEYS_FILE):
         (started / f".{name}.new").write_text(leftover)
     assert load(started) == state
     (started / API_KEYS_FILE).unlink()
@@ -328,7 +338,7 @@ ANY_FILE_DAMAGED: dict[str, tuple[bytes, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", [API_KEYS_FILE, SIGNING_KEY_FILE])
+@pytest.mark.parametrize("name", [API_KEYS_FILE, SIGNING_KEYS_FILE])
 @pytest.mark.parametrize("damage", ANY_FILE_DAMAGED)
 def test_files_that_are_no_json_object(started: Path, name: str, damage: str) -> None:
     content, reason = ANY_FILE_DAMAGED[damage]
@@ -343,9 +353,8 @@ RECORD: dict[str, Any] = {"id": "x", "hash": "0" * 64, "client": "c", "namespace
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ({}, "it holds no keys"),
-        ({"keys": []}, "it holds no keys"),
-        ({"keys": {"x": 1}}, "it holds no keys"),
+        ({}, "it holds no list of keys"),
+        ({"keys": {"x": 1}}, "it holds no list of keys"),
         ({"keys": ["x"]}, "a key must be an object"),
         ({"keys": [RECORD, RECORD]}, "two keys have the same id"),
         ({"keys": [RECORD | {"hash": "short"}]}, "hash must be 64 hexadecimal digits"),
@@ -365,29 +374,235 @@ def test_damaged_api_keys_do_not_matter_beside_the_key_of_the_environment(starte
 
 
 SECRET = base64.b64encode(b"s" * 32).decode()
+SIGNING: dict[str, Any] = {"id": "x", "algorithm": "HS256", "created": NOW, "key": SECRET}
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ({}, "key_id is missing or not a name"),
-        ({"key": SECRET}, "key_id is missing or not a name"),
-        ({"key_id": 5, "key": SECRET}, "key_id is missing or not a name"),
-        ({"key_id": "../x", "key": SECRET}, "key_id is missing or not a name"),
-        ({"key_id": "x"}, "key is missing"),
-        ({"key_id": "x", "key": [1]}, "key is missing"),
-        ({"key_id": "x", "key": "!" + SECRET}, "key is not base64"),
-        ({"key_id": "x", "key": SECRET[:-1]}, "key is not base64"),
-        ({"key_id": "x", "key": ""}, "key has fewer than 32 bytes"),
-        ({"key_id": "x", "key": base64.b64encode(b"s" * 31).decode()}, "key has fewer than 32 bytes"),
+        ({}, "it holds no keys"),
+        ({"keys": []}, "it holds no keys"),
+        ({"keys": {"id": "x"}}, "it holds no keys"),
+        ({"keys": ["x"]}, "a key must be an object with the fields id, algorithm, created, key, and perhaps retired"),
+        ({"keys": [SIGNING | {"more": 1}]}, "a key must be an object with the fields"),
+        ({"keys": [SIGNING | {"id": 5}]}, "id must be 1-64 letters"),
+        ({"keys": [SIGNING | {"id": "../x"}]}, "id must be 1-64 letters"),
+        ({"keys": [SIGNING | {"algorithm": "none"}]}, "algorithm must be one of HS256, EdDSA"),
+        ({"keys": [SIGNING | {"algorithm": ["HS256"]}]}, "algorithm must be one of HS256, EdDSA"),
+        ({"keys": [SIGNING | {"created": None}]}, "created must be a whole number of seconds"),
+        ({"keys": [SIGNING | {"retired": True}]}, "retired must be a whole number of seconds"),
+        ({"keys": [SIGNING | {"retired": NOW}]}, "there is no signing key that is not retired"),
+        ({"keys": [SIGNING, SIGNING]}, "two signing keys have the same id"),
+        ({"keys": [SIGNING | {"key": [1]}]}, "key must be text"),
+        ({"keys": [SIGNING | {"key": "!" + SECRET}]}, "key is not base64"),
+        ({"keys": [SIGNING | {"key": SECRET[:-1]}]}, "key is not base64"),
+        ({"keys": [SIGNING | {"key": ""}]}, "key has fewer than 32 bytes"),
+        ({"keys": [SIGNING | {"key": base64.b64encode(b"s" * 31).decode()}]}, "key has fewer than 32 bytes"),
+        (
+            {"keys": [SIGNING | {"algorithm": "EdDSA", "key": base64.b64encode(b"s" * 33).decode()}]},
+            "key must have 32 bytes for EdDSA",
+        ),
+        ({"keys": [SIGNING]}, "salt must be text"),
+        ({"keys": [SIGNING], "salt": "!"}, "salt is not base64"),
     ],
 )
 def test_damaged_signing_keys(started: Path, content: object, reason: str) -> None:
-    (started / SIGNING_KEY_FILE).write_text(json.dumps(content))
+    (started / SIGNING_KEYS_FILE).write_text(json.dumps(content))
     message = refusal(started)
-    assert message.startswith(f"state file {started / SIGNING_KEY_FILE}: damaged: {reason}; ")
+    assert message.startswith(f"state file {started / SIGNING_KEYS_FILE}: damaged: {reason}")
     assert message.endswith("; restore it, or remove it to have a new key made (clients log in again)")
     assert SECRET[:-1] not in message
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ({}, "key must be text"),
+        ({"key_id": "../x", "key": SECRET}, "id must be 1-64 letters"),
+        ({"key_id": "x"}, "key must be text"),
+        ({"key_id": "x", "key": SECRET[:-1]}, "key is not base64"),
+        ({"key_id": "x", "key": base64.b64encode(b"s" * 31).decode()}, "key has fewer than 32 bytes"),
+    ],
+)
+def test_a_damaged_signing_key_of_an_older_version(older: Path, content: object, reason: str) -> None:
+    (older / OLD_SIGNING_KEY_FILE).write_text(json.dumps(content))
+    message = refusal(older)
+    assert message.startswith(f"state file {older / OLD_SIGNING_KEY_FILE}: damaged: {reason}")
+    assert not (older / SIGNING_KEYS_FILE).exists()
+
+
+# --- Installations of an older version --------------------------------------------------------------------------------
+
+OLD_SIGNING_KEY = {"key_id": "0123456789abcdef", "key": SECRET}
+OLD_RECORD = {"id": "old", "hash": hash_api_key(OWN_KEY.encode()), "client": "c", "namespace": "n", "created": NOW}
+
+
+def write(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, indent=2))
+    path.chmod(0o600)
+
+
+@pytest.fixture
+def older(folder: Path) -> Path:
+    """A folder as an older version has left it."""
+    folder.mkdir(mode=0o700)
+    write(folder / API_KEYS_FILE, {"keys": [OLD_RECORD]})
+    write(folder / OLD_SIGNING_KEY_FILE, OLD_SIGNING_KEY)
+    return folder
+
+
+def test_an_older_installation_goes_on(older: Path) -> None:
+    state = load(older)
+    assert state == read_state(older, api_key_from_environment=None, namespace="orders")
+    assert state.new_api_key is None
+    key = state.signing_keys.newest
+    assert (key.id, key.algorithm, key.created, key.secret) == ("0123456789abcdef", "HS256", 0, b"s" * 32)
+    token, identity = authority(state).login(OWN_KEY.encode(), NOW, "token-1")
+    assert authority(load(older)).verify(token.encode(), NOW) == identity
+    assert identity.access.allow == ("read", "write", "delete", "stats")
+    assert json.loads((older / API_KEYS_FILE).read_text()) == {"keys": [OLD_RECORD]}
+
+
+def test_the_key_of_the_environment_has_the_id_that_it_had(older: Path) -> None:
+    digest = b"environment key " + hash_api_key(OWN_KEY.encode()).encode()
+    key_id = "env-" + hmac.new(b"s" * 32, digest, "sha256").hexdigest()[:12]
+    assert load(older, OWN_KEY).records[0].id == key_id
+
+
+def test_the_first_change_of_keys_replaces_the_old_file(older: Path) -> None:
+    before = load(older).signing_keys.newest
+    new = new_signing_key("EdDSA")
+    change_signing_keys(older, lambda keys: with_new_key(keys, new, keep=True))
+    assert not (older / OLD_SIGNING_KEY_FILE).exists()
+    assert [key.id for key in load(older).signing_keys.keys] == [before.id, new.id]
+    assert load(older).signing_keys.newest == new
+
+
+# --- Reading without making -------------------------------------------------------------------------------------------
+
+
+def read(folder: Path, api_key: str | None = None) -> State:
+    return read_state(folder, api_key_from_environment=api_key, namespace="orders")
+
+
+def listing(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("api_key", [None, OWN_KEY])
+def test_what_is_read_is_what_was_loaded(started: Path, api_key: str | None) -> None:
+    before = listing(started)
+    state = load(started, api_key)
+    again = read(started, api_key)
+    assert [record.id for record in again.records] == [record.id for record in state.records]
+    assert again.signing_keys == state.signing_keys == read_signing_keys(started)
+    assert listing(started) == before
+
+
+def test_no_folder_is_made(folder: Path) -> None:
+    for action in (read, read_records, read_signing_keys, lambda folder: change_records(folder, lambda keys: keys)):
+        with pytest.raises(ConfigurationError, match="No such file or directory"):
+            action(folder)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("name", [API_KEYS_FILE, SIGNING_KEYS_FILE])
+def test_a_file_that_is_away_is_not_made(started: Path, name: str) -> None:
+    (started / name).unlink()
+    with pytest.raises(ConfigurationError) as caught:
+        read(started)
+    assert str(caught.value) == f"state file {started / name}: it is not there; the server's first start makes it"
+    assert not (started / name).exists()
+
+
+@pytest.mark.parametrize("name", [API_KEYS_FILE, SIGNING_KEYS_FILE])
+def test_a_damaged_file_is_an_error(started: Path, name: str) -> None:
+    (started / name).write_text("{")
+    with pytest.raises(ConfigurationError, match="damaged: it is not JSON"):
+        read(started)
+
+
+def test_reading_looks_at_the_folder_too(started: Path) -> None:
+    started.chmod(0o755)
+    for action in (read, read_records, read_signing_keys):
+        with pytest.raises(ConfigurationError, match=r"other users can use it \(mode 0755\)"):
+            action(started)
+
+
+# --- Changes ----------------------------------------------------------------------------------------------------------
+
+
+def test_all_keys_may_be_taken_away(started: Path) -> None:
+    assert change_records(started, lambda records: ()) == ()
+    state = load(started)
+    assert (state.records, state.new_api_key) == ((), None), "no key is made in place of those"
+    assert read(started) == state
+
+
+def test_a_key_that_is_made_before_the_first_start_is_the_first(folder: Path) -> None:
+    text, record = new_api_key("shop", "orders")
+    change_records(folder, lambda records: (*records, record), make=True)
+    state = load(folder)
+    assert (state.records, state.new_api_key) == ((record,), None)
+    assert record_of(text.encode(), state.records) == record
+
+
+def test_a_change_that_fails_changes_nothing(started: Path) -> None:
+    before = listing(started)
+
+    def fail(anything: object) -> Any:
+        raise ConfigurationError("no")
+
+    for change in (change_records, change_signing_keys):
+        with pytest.raises(ConfigurationError, match="no"):
+            change(started, fail)
+    with pytest.raises(ValueError, match="there is no signing key that is not retired"):
+        change_signing_keys(started, lambda keys: ())
+    assert listing(started) == before
+
+
+def test_a_change_that_is_none_writes_nothing(started: Path) -> None:
+    before = listing(started)
+    change_records(started, lambda records: records)
+    assert listing(started) == before
+
+
+def test_the_key_of_the_environment_outlasts_a_change_of_signing_keys(folder: Path) -> None:
+    state = load(folder, OWN_KEY)
+    token, identity = authority(state).login(OWN_KEY.encode(), NOW, "token-1")
+    change_signing_keys(folder, lambda keys: with_new_key(keys, new_signing_key("EdDSA"), keep=True))
+    later = load(folder, OWN_KEY)
+    assert later.signing_keys.newest.algorithm == "EdDSA"
+    assert authority(later).verify(token.encode(), NOW) == identity
+
+
+def test_its_id_changes_when_all_tokens_end(folder: Path) -> None:
+    before = load(folder, OWN_KEY).records[0].id
+    change_signing_keys(folder, lambda keys: with_new_key(keys, new_signing_key("HS256"), keep=False))
+    assert load(folder, OWN_KEY).records[0].id != before
+
+
+def test_signing_keys_may_be_chosen_before_the_first_start(folder: Path) -> None:
+    keys = change_signing_keys(folder, lambda keys: with_new_key(keys, new_signing_key("EdDSA"), keep=True))
+    assert [key.algorithm for key in keys.keys] == ["EdDSA"]
+    assert load(folder).signing_keys == keys
+
+
+def add_keys(folder: Path, name: str, count: int) -> None:
+    """In a process of its own: add keys one by one, beside other processes."""
+    for _ in range(count):
+        change_records(folder, lambda records: (*records, new_api_key(name, "orders")[1]))
+
+
+def test_changes_at_once_do_not_undo_each_other(started: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=add_keys, args=(started, f"p{number}", 20)) for number in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(30)
+    clients = [record.client for record in read_records(started)]
+    assert {name: clients.count(name) for name in set(clients)} == {"default": 1, "p0": 20, "p1": 20, "p2": 20}
 
 
 # --- Starts at once ---------------------------------------------------------------------------------------------------
@@ -422,7 +637,7 @@ def test_starts_at_once_agree(tmp_path: Path) -> None:
         process.join(30)
     assert [len(states) for states in of_each_process] == [ROUNDS] * PROCESSES
     for states in zip(*of_each_process, strict=True):
-        assert len({(state.records, state.signing_key, state.key_id) for state in states}) == 1
+        assert len({(state.records, state.signing_keys) for state in states}) == 1
         shown = [state.new_api_key for state in states if state.new_api_key is not None]
         assert len(shown) == 1, "one of them made the key, and shows it"
         assert record_of(shown[0].encode(), states[0].records)

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from wireproto.core.api_keys import ApiKeyRecord, hash_api_key
+from wireproto.core.signing_keys import HS256, SigningKey, SigningKeys
 from wireproto.core.topology import NodeView, ShardView
 from wireproto.errors import ConfigurationError
 from wireproto.server import supervisor as supervisor_module
@@ -28,11 +29,19 @@ from wireproto.server.shared_counters import Phase
 from wireproto.server.state_folder import State
 from wireproto.server.statistics import ServerIdentity
 from wireproto.server.supervisor import Supervisor, core_count, pause_before_restart
-from wireproto.server.worker_messages import Descriptors, Order, authority_from_json, keys_to_json, to_line
+from wireproto.server.worker_messages import (
+    Descriptors,
+    Order,
+    authority_from_json,
+    keys_from_json,
+    keys_to_json,
+    to_line,
+)
 from wireproto.settings import Settings, ShardAddress
 
 API_KEY = "a-key-that-somebody-chose-0123456789abcdef"
-STATE = State((ApiKeyRecord("id-1", hash_api_key(API_KEY.encode()), "client", "space", 1),), b"s" * 32, "key-1")
+SIGNING_KEYS = SigningKeys((SigningKey("key-1", HS256, 0, None, b"s" * 32),))
+STATE = State((ApiKeyRecord("id-1", hash_api_key(API_KEY.encode()), "client", "space", 1),), SIGNING_KEYS)
 SHARDS = [Shard("a", 2.5), Shard("b", 1.0)]
 VIEWS = [
     ShardView(
@@ -140,6 +149,7 @@ def test_keys_arrive_as_they_were_sent() -> None:
     authority = authority_from_json(keys_to_json(STATE), 900)
     token, identity = authority.login(API_KEY.encode(), 1000.0, "token-1")
     assert authority.verify(token.encode(), 1001.0) == identity
+    assert keys_from_json(json.loads(to_line(keys_to_json(STATE)))) == STATE
 
 
 # -- the start

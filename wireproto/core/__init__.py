@@ -16,6 +16,8 @@ Nothing here touches a socket, a clock or dice; time, random bytes and transport
     admission         what that client may ask for
     access            what an API key allows, and how much
     api_keys          API keys: made, hashed, known again
+    signing_keys      the keys that sign tokens, and which of them still verify
+    token_form        the parts of a token, read strictly
     tokens            bearer tokens: issued, verified
     dispatch          from requests to bundles, one per node
     bundle            what travels together, and who has to do with it

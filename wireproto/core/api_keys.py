@@ -14,7 +14,7 @@ import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final, TypeGuard
+from typing import Any, Final, Literal, TypeGuard, get_args
 
 from wireproto.core.access import FULL_ACCESS, NO_QUOTA, PERMISSIONS, Access, Quota
 from wireproto.core.names import NAME_RULE, is_name
@@ -39,15 +39,36 @@ _REFUSAL: Final = "the credential is not accepted"
 _MISTYPED: Final = "the API key is mistyped: its checksum does not match"
 
 
+CredentialKind = Literal[
+    "form",
+    "size",
+    "header",
+    "algorithm",
+    "key_id",
+    "signature",
+    "claims",
+    "times",
+    "expired",
+    "revoked",
+    "unknown",
+    "mistyped",
+    "changed",
+]
+CREDENTIAL_KINDS: Final[tuple[CredentialKind, ...]] = get_args(CredentialKind)
+"""Why a credential is refused, in a word: few enough to be counted one by one."""
+
+
 class CredentialError(AuthError):
     """The credential is not accepted.
 
-    The text is one and the same, so that a forger learns nothing from it; `reason` is for the server's log.
+    The text is one and the same, so that a forger learns nothing from it; `reason`, a short fixed text, is for the
+    server's log, and `kind` for its counters.
     """
 
-    def __init__(self, reason: str, text: str = _REFUSAL) -> None:
+    def __init__(self, reason: str, kind: CredentialKind, text: str = _REFUSAL) -> None:
         super().__init__(text)
         self.reason = reason
+        self.kind: CredentialKind = kind
 
 
 _ALWAYS: Final = ("id", "hash", "client", "namespace", "created")
@@ -77,6 +98,12 @@ class ApiKeyRecord:
     """Tokens that were issued before are refused."""
     certificate: str | None = None
     """The name in a client certificate that logs in as this client without the key."""
+
+    def end(self, now: float) -> CredentialKind | None:
+        """Whether the key is over, and how: "revoked", "expired", or None while it is good."""
+        if self.revoked is not None:
+            return "revoked"
+        return "expired" if self.expires is not None and now >= self.expires else None
 
     def to_json(self) -> dict[str, Any]:
         """This record as a JSON object; what is as usual is left out."""
@@ -147,9 +174,9 @@ def api_key_problem(text: str) -> str | None:
 
 
 def record_of(api_key: bytes, records: Sequence[ApiKeyRecord]) -> ApiKeyRecord:
-    """The record of an API key. Raises CredentialError."""
+    """The record of an API key, whether it is still good or not. Raises CredentialError if there is none."""
     if len(api_key) > MAX_API_KEY:
-        raise CredentialError("the API key is too long")
+        raise CredentialError("the API key is too long", "size")
     digest = hash_api_key(api_key)
     # Every record is compared, in constant time each: how long a guess takes says nothing about it. The list is one of
     # clients, so it is short.
@@ -157,8 +184,8 @@ def record_of(api_key: bytes, records: Sequence[ApiKeyRecord]) -> ApiKeyRecord:
     if found:
         return found[0]
     if _is_mistyped(api_key):
-        raise CredentialError("the API key is mistyped", _MISTYPED)
-    raise CredentialError("the API key is not known")
+        raise CredentialError("the API key is mistyped", "mistyped", _MISTYPED)
+    raise CredentialError("the API key is not known", "unknown")
 
 
 def _is_mistyped(api_key: bytes) -> bool:

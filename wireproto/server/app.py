@@ -87,7 +87,7 @@ async def _serve_alone(start: _Start, setup: Setup, shutdown: asyncio.Event) -> 
             watch.on_views = router.update
             router.update(watch.views())
             state = start.load_state()
-            authority = TokenAuthority(state.records, state.signing_key, state.key_id, settings.token_lifetime)
+            authority = TokenAuthority(state.records, state.signing_keys, settings.token_lifetime)
             process = ServingProcess(setup, router, authority)
             await process.serve(
                 shutdown,

@@ -45,6 +45,8 @@ def greeting(
         lines.append(f"API key, shown this once: {api_key}")
     elif settings.api_key is not None:
         lines.append("API key: the one in WIREPROTO_API_KEY")
+    elif not state.records:
+        lines.append("API key: there is none; make one with: wireproto keys create CLIENT")
     else:
         lines.append(f"API key: shown at the first start; its hash is in {settings.state_folder}")
     target = "localhost" if host in ("127.0.0.1", "::1") else shown_host

@@ -1,23 +1,17 @@
-"""What a server keeps between starts: the hashes of its API keys, and the key that signs its tokens.
+"""What a server keeps between starts: the hashes of its API keys, and the keys that sign its tokens.
 
-The folder is the server's alone (mode 0700), its files too (0600). Every file is written whole, to another name first,
-and renamed; all of it happens under one lock, so that servers that start at once end with the same keys. The lock is
-held for milliseconds, so a start waits for it rather than fail.
+The folder is the server's alone, and so are its files (`private_files`). Who changes them does so under one lock, so
+that servers that start at once end with the same keys, and no command undoes what another has done.
 """
 
 from __future__ import annotations
 
 import base64
-import errno
-import fcntl
 import hashlib
 import hmac
-import json
-import os
 import secrets
-import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,30 +24,36 @@ from wireproto.core.api_keys import (
     hash_api_key,
     make_api_key,
 )
-from wireproto.core.names import is_name
-from wireproto.core.tokens import MIN_SIGNING_KEY
+from wireproto.core.signing_keys import HS256, SIGNING_SECRET_BYTES, SigningKey, SigningKeys
 from wireproto.errors import ConfigurationError
+from wireproto.server.private_files import (
+    check_private_folder,
+    damaged,
+    locked,
+    make_private,
+    read_private_json,
+    write_private_json,
+)
 
 API_KEYS_FILE: Final = "api-keys.json"
-SIGNING_KEY_FILE: Final = "token-signing-key.json"
-LOCK_FILE: Final = "lock"
+SIGNING_KEYS_FILE: Final = "token-signing-keys.json"
+OLD_SIGNING_KEY_FILE: Final = "token-signing-key.json"
+"""The one key of an older version. It is read where there is no other file, and removed when that is written."""
 DEFAULT_CLIENT: Final = "default"
 
-_MAX_FILE: Final = 16 * 1024 * 1024
-"""Bytes that are read of a file: room for 80,000 API keys, and an end to a file that has none."""
-_REMEDIES: Final = {
-    API_KEYS_FILE: "restore it, or remove it to have a new API key made (the old ones end)",
-    SIGNING_KEY_FILE: "restore it, or remove it to have a new key made (clients log in again)",
-}
+_API_KEYS_REMEDY: Final = "restore it, or remove it to have a new API key made (the old ones end)"
+_SIGNING_KEYS_REMEDY: Final = "restore it, or remove it to have a new key made (clients log in again)"
+
+Records = tuple[ApiKeyRecord, ...]
+Keys = tuple[SigningKey, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class State:
     """What a token authority is made of, and the API key if this start made one: it is shown once and never again."""
 
-    records: tuple[ApiKeyRecord, ...]
-    signing_key: bytes = field(repr=False)
-    key_id: str
+    records: Records
+    signing_keys: SigningKeys
     new_api_key: str | None = field(default=None, repr=False)
 
 
@@ -64,23 +64,118 @@ def load_state(folder: Path, *, api_key_from_environment: str | None, namespace:
     place of the stored ones and is not stored itself: who sets it can be sure that no older key works.
     Raises ConfigurationError.
     """
-    try:
-        _make_private(folder)
-        with _locked(folder):
-            signing_key, key_id = _signing_key(folder)
+    with _errors_of(folder):
+        make_private(folder)
+        with locked(folder):
+            stored = _read_signing_keys(folder)
+            if stored is None:
+                stored = _StoredKeys(SigningKeys((new_signing_key(HS256),)), secrets.token_bytes(SIGNING_SECRET_BYTES))
+                _write_signing_keys(folder, stored)
             if api_key_from_environment is not None:
-                record = _environment_record(api_key_from_environment, namespace, signing_key)
-                return State((record,), signing_key, key_id)
-            records, new_api_key = _api_keys(folder, namespace)
-            return State(records, signing_key, key_id, new_api_key)
+                return State((_environment_record(api_key_from_environment, namespace, stored.salt),), stored.keys)
+            records = _read_records(folder)
+            if records is not None:
+                return State(records, stored.keys)
+            text, record = new_api_key(DEFAULT_CLIENT, namespace)
+            _write_records(folder, (record,))
+            return State((record,), stored.keys, text)
+
+
+def read_state(folder: Path, *, api_key_from_environment: str | None, namespace: str) -> State:
+    """The state in `folder`, for a server that runs: nothing is made or written.
+
+    Raises ConfigurationError also for what is not there: somebody may be about to put it back.
+    """
+    with _errors_of(folder):
+        check_private_folder(folder)
+        stored = _read_signing_keys(folder)
+        if stored is None:
+            raise _missing(folder / SIGNING_KEYS_FILE)
+        if api_key_from_environment is not None:
+            return State((_environment_record(api_key_from_environment, namespace, stored.salt),), stored.keys)
+        return State(read_records(folder), stored.keys)
+
+
+def read_records(folder: Path) -> Records:
+    """The API keys in `folder`. Raises ConfigurationError."""
+    with _errors_of(folder):
+        check_private_folder(folder)
+        records = _read_records(folder)
+        if records is None:
+            raise _missing(folder / API_KEYS_FILE)
+        return records
+
+
+def read_signing_keys(folder: Path) -> SigningKeys:
+    """The signing keys in `folder`. Raises ConfigurationError."""
+    with _errors_of(folder):
+        check_private_folder(folder)
+        stored = _read_signing_keys(folder)
+        if stored is None:
+            raise _missing(folder / SIGNING_KEYS_FILE)
+        return stored.keys
+
+
+def change_records(folder: Path, change: Callable[[Records], Records], *, make: bool = False) -> Records:
+    """Put what `change` makes of the API keys in their place. Without a file it is given none.
+
+    `make`: make the folder, if it is not there. Raises ConfigurationError, and what `change` raises: then nothing is
+    changed.
+    """
+    with _errors_of(folder):
+        (make_private if make else check_private_folder)(folder)
+        with locked(folder):
+            before = _read_records(folder)
+            after = change(before or ())
+            if after != before:
+                _write_records(folder, after)
+            return after
+
+
+def change_signing_keys(folder: Path, change: Callable[[Keys], Keys]) -> SigningKeys:
+    """Put what `change` makes of the signing keys in their place, in a folder that is made if it is not there.
+
+    Without a file it is given none. Raises ConfigurationError, ValueError for keys that cannot work together, and what
+    `change` raises: then nothing is changed.
+    """
+    with _errors_of(folder):
+        make_private(folder)
+        with locked(folder):
+            stored = _read_signing_keys(folder)
+            before = stored.keys.keys if stored is not None else ()
+            keys = SigningKeys(change(before))
+            if stored is not None and {key.id for key in before} & {key.id for key in keys.keys}:
+                salt = stored.salt
+            else:
+                # All tokens end, so the environment's key may have another id; and the old salt may be known.
+                salt = secrets.token_bytes(SIGNING_SECRET_BYTES)
+            _write_signing_keys(folder, _StoredKeys(keys, salt))
+            return keys
+
+
+@contextmanager
+def _errors_of(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise ConfigurationError(f"state folder {folder}: {error.strerror or error}") from error
+
+
+def _missing(path: Path) -> ConfigurationError:
+    return ConfigurationError(f"state file {path}: it is not there; the server's first start makes it")
 
 
 # --- The API keys -----------------------------------------------------------------------------------------------------
 
 
-def _environment_record(api_key: str, namespace: str, signing_key: bytes) -> ApiKeyRecord:
+def new_api_key(client: str, namespace: str, **more: Any) -> tuple[str, ApiKeyRecord]:
+    """A new API key, which is kept nowhere, and its record with `more` of its fields."""
+    text, key_id = make_api_key(secrets.token_bytes(API_KEY_RANDOM_BYTES))
+    digest = hash_api_key(text.encode("ascii"))
+    return text, ApiKeyRecord(key_id, digest, client, namespace, int(time.time()), **more)
+
+
+def _environment_record(api_key: str, namespace: str, salt: bytes) -> ApiKeyRecord:
     """The record of the environment's key.
 
     Its id changes with the key, so that tokens of an earlier key end with it. The id stands in every token, where a
@@ -90,158 +185,79 @@ def _environment_record(api_key: str, namespace: str, signing_key: bytes) -> Api
     if problem is not None:
         raise ConfigurationError(f"environment variable WIREPROTO_API_KEY: the value {problem}")
     digest = hash_api_key(api_key.encode("ascii"))
-    key_id = (
-        "env-" + hmac.new(signing_key, b"environment key " + digest.encode("ascii"), hashlib.sha256).hexdigest()[:12]
-    )
+    key_id = "env-" + hmac.new(salt, b"environment key " + digest.encode("ascii"), hashlib.sha256).hexdigest()[:12]
     return ApiKeyRecord(key_id, digest, DEFAULT_CLIENT, namespace, int(time.time()))
 
 
-def _api_keys(folder: Path, namespace: str) -> tuple[tuple[ApiKeyRecord, ...], str | None]:
-    """The stored records, or one of a new key, and that key."""
+def _read_records(folder: Path) -> Records | None:
+    """The stored records, or None if there is no file. There may be none in it: all keys may have been taken away."""
     path = folder / API_KEYS_FILE
-    stored = _read_json(path)
-    if stored is not None:
-        return _stored_records(path, stored), None
-    text, key_id = make_api_key(secrets.token_bytes(API_KEY_RANDOM_BYTES))
-    record = ApiKeyRecord(key_id, hash_api_key(text.encode("ascii")), DEFAULT_CLIENT, namespace, int(time.time()))
-    _write_json(path, {"keys": [record.to_json()]})
-    return (record,), text
-
-
-def _stored_records(path: Path, stored: dict[str, Any]) -> tuple[ApiKeyRecord, ...]:
-    """The records of the file's content."""
+    stored = read_private_json(path, _API_KEYS_REMEDY)
+    if stored is None:
+        return None
     keys = stored.get("keys")
-    if not isinstance(keys, list) or not keys:
-        raise _damaged(path, "it holds no keys")
+    if not isinstance(keys, list):
+        raise damaged(path, "it holds no list of keys", _API_KEYS_REMEDY)
     try:
         records = tuple(ApiKeyRecord.from_json(key) for key in keys)
     except ValueError as error:
-        raise _damaged(path, str(error)) from None
+        raise damaged(path, str(error), _API_KEYS_REMEDY) from None
     if len({record.id for record in records}) != len(records):
-        raise _damaged(path, "two keys have the same id")
+        raise damaged(path, "two keys have the same id", _API_KEYS_REMEDY)
     return records
 
 
-# --- The signing key --------------------------------------------------------------------------------------------------
+def _write_records(folder: Path, records: Records) -> None:
+    write_private_json(folder / API_KEYS_FILE, {"keys": [record.to_json() for record in records]})
 
 
-def _signing_key(folder: Path) -> tuple[bytes, str]:
-    """The key that signs tokens, and its id; made if it is not there."""
-    path = folder / SIGNING_KEY_FILE
-    stored = _read_json(path)
+# --- The signing keys -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _StoredKeys:
+    """The file's content. The salt is for the id of the environment's key, which must outlast a change of keys."""
+
+    keys: SigningKeys
+    salt: bytes = field(repr=False)
+
+
+def new_signing_key(algorithm: str) -> SigningKey:
+    """A new key."""
+    return SigningKey(
+        secrets.token_hex(8), algorithm, int(time.time()), None, secrets.token_bytes(SIGNING_SECRET_BYTES)
+    )
+
+
+def _read_signing_keys(folder: Path) -> _StoredKeys | None:
+    """The stored keys, or None if there is no file."""
+    path = folder / SIGNING_KEYS_FILE
+    stored = read_private_json(path, _SIGNING_KEYS_REMEDY)
     if stored is None:
-        stored = {
-            "key_id": secrets.token_hex(8),
-            "key": base64.b64encode(secrets.token_bytes(MIN_SIGNING_KEY)).decode("ascii"),
-        }
-        _write_json(path, stored)
-    key_id, encoded = stored.get("key_id"), stored.get("key")
-    if not is_name(key_id):
-        raise _damaged(path, "key_id is missing or not a name")
+        path = folder / OLD_SIGNING_KEY_FILE
+        old = read_private_json(path, _SIGNING_KEYS_REMEDY)
+        if old is None:
+            return None
+        # Its secret was the salt, too.
+        key = {"id": old.get("key_id"), "algorithm": HS256, "created": 0, "key": old.get("key")}
+        stored = {"keys": [key], "salt": old.get("key")}
+    try:
+        return _StoredKeys(SigningKeys.from_json(stored.get("keys")), _salt(stored.get("salt")))
+    except ValueError as error:
+        raise damaged(path, str(error), _SIGNING_KEYS_REMEDY) from None
+
+
+def _salt(encoded: object) -> bytes:
     if not isinstance(encoded, str):
-        raise _damaged(path, "key is missing")
+        raise ValueError("salt must be text")
     try:
-        key = base64.b64decode(encoded, validate=True)
+        return base64.b64decode(encoded, validate=True)
     except ValueError:
-        raise _damaged(path, "key is not base64") from None
-    if len(key) < MIN_SIGNING_KEY:
-        raise _damaged(path, f"key has fewer than {MIN_SIGNING_KEY} bytes")
-    return key, key_id
+        raise ValueError("salt is not base64") from None
 
 
-# --- The folder and its files -----------------------------------------------------------------------------------------
-
-
-def _make_private(folder: Path) -> None:
-    """Make the folder, or refuse one that somebody else owns, reads or writes. It may be a link to such a folder."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        folder.mkdir(mode=0o700)
-    except FileExistsError:
-        pass
-    status = folder.stat()
-    if not stat.S_ISDIR(status.st_mode):
-        raise ConfigurationError(f"state folder {folder}: it is not a folder; name another or remove it")
-    _check_private(f"state folder {folder}", status, f"run: chmod 700 {folder}")
-
-
-def _check_private(what: str, status: os.stat_result, remedy: str) -> None:
-    """Refuse a file or folder that other users own or can use."""
-    if status.st_uid != os.geteuid():
-        raise ConfigurationError(f"{what}: it belongs to another user; name a folder of your own")
-    if status.st_mode & 0o077:
-        mode = stat.S_IMODE(status.st_mode)
-        raise ConfigurationError(f"{what}: other users can use it (mode {mode:04o}); {remedy}")
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock. The file stays: to remove it would let two servers lock two files of one name."""
-    descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    """The object in the file, or None if there is no file."""
-    content = _read_private(path)
-    if content is None:
-        return None
-    try:
-        value = json.loads(content)
-    except (ValueError, RecursionError):
-        raise _damaged(path, "it is not JSON") from None
-    if not isinstance(value, dict):
-        raise _damaged(path, "it is not a JSON object")
-    return value
-
-
-def _read_private(path: Path) -> bytes | None:
-    """The bytes of the file, or None if there is no file. A link is refused: what it leads to may be anybody's."""
-    try:
-        # O_NONBLOCK: a named pipe in the file's place must not hold up the start.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        reason = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror or "it cannot be opened"
-        raise _damaged(path, reason) from None
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise _damaged(path, "it is not a file")
-        _check_private(f"state file {path}", status, f"run: chmod 600 {path}")
-        with open(descriptor, "rb", closefd=False) as file:
-            return file.read(_MAX_FILE)
-    finally:
-        os.close(descriptor)
-
-
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write the file whole or not at all. The caller holds the lock, so a leftover of a crash is nobody's work."""
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(json.dumps(value, indent=2).encode("ascii") + b"\n")
-        file.flush()
-        os.fsync(descriptor)
-    temporary.replace(path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename last through a power cut: an API key that was shown must still be known afterwards."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _damaged(path: Path, reason: str) -> ConfigurationError:
-    """The error for a file that cannot be used: which, why, and what to do."""
-    return ConfigurationError(f"state file {path}: damaged: {reason}; {_REMEDIES[path.name]}")
+def _write_signing_keys(folder: Path, stored: _StoredKeys) -> None:
+    """Write them, and remove the old file: a key in it must not come back when this one is removed."""
+    salt = base64.b64encode(stored.salt).decode("ascii")
+    write_private_json(folder / SIGNING_KEYS_FILE, {"keys": stored.keys.to_json(), "salt": salt})
+    (folder / OLD_SIGNING_KEY_FILE).unlink(missing_ok=True)

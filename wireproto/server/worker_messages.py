@@ -15,13 +15,13 @@ Secrets travel here, and not in arguments or the environment, which other proces
 
 from __future__ import annotations
 
-import base64
 import json
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from wireproto.core.api_keys import ApiKeyRecord
+from wireproto.core.signing_keys import SigningKeys
 from wireproto.core.tokens import TokenAuthority
 from wireproto.core.topology import ShardView
 from wireproto.server.certificates import CertificateFiles
@@ -99,18 +99,23 @@ class Order:
 
 
 def keys_to_json(state: State) -> Message:
-    """Whom to let in, and the key that signs tokens: all workers have the same."""
+    """Whom to let in, and the keys that sign tokens: all workers have the same."""
     return {
         "records": [record.to_json() for record in state.records],
-        "signing_key": base64.b64encode(state.signing_key).decode("ascii"),
-        "key_id": state.key_id,
+        "signing_keys": state.signing_keys.to_json(),
     }
+
+
+def keys_from_json(value: Message) -> State:
+    """The state of a message that `keys_to_json` has made, without the API key that is to be shown."""
+    records = tuple(ApiKeyRecord.from_json(record) for record in value["records"])
+    return State(records, SigningKeys.from_json(value["signing_keys"]))
 
 
 def authority_from_json(value: Message, token_lifetime: int) -> TokenAuthority:
     """The authority of a message that `keys_to_json` has made. `token_lifetime` is in seconds."""
-    records = tuple(ApiKeyRecord.from_json(record) for record in value["records"])
-    return TokenAuthority(records, base64.b64decode(value["signing_key"]), value["key_id"], token_lifetime)
+    state = keys_from_json(value)
+    return TokenAuthority(state.records, state.signing_keys, token_lifetime)
 
 
 def _plain(value: Any) -> Any:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
-from wireproto.core.tokens import MAX_LIFETIME
+from wireproto.core.signing_keys import MAX_LIFETIME
 from wireproto.errors import ConfigurationError
 from wireproto.settings.kinds import (
     API_KEY,
