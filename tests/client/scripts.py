@@ -103,3 +103,20 @@ async def bytewise(peer: Peer) -> None:
         for byte in b"#%b OK 8:my_value\n" % frame.tag:
             peer.send(bytes((byte,)))
             await asyncio.sleep(0)
+
+
+async def refused_token(peer: Peer) -> None:
+    """Give a token, let one request through and close; then refuse the token, and take the API key."""
+    login = await peer.request()
+    if peer.server.connections == 1:
+        assert login.arguments == [b"key"]
+        peer.answer(login, b"OK 5:a.b.c ttl=900")
+        peer.answer(await peer.request(), HIT)
+        return
+    assert login.arguments == [b"a.b.c"]
+    peer.answer(login, b"ERR AUTH :the credential is not accepted")
+    login = await peer.request()
+    assert login.arguments == [b"key"]
+    peer.answer(login, b"OK 5:d.e.f ttl=900")
+    peer.answer(await peer.request(), HIT)
+    await peer.gone()

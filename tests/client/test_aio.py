@@ -337,6 +337,15 @@ async def test_a_wrong_key_is_told_to_all_and_not_tried_again_and_again() -> Non
             assert server.connections == 1
 
 
+async def test_a_token_that_is_refused_is_replaced_by_way_of_the_api_key() -> None:
+    with FakeServer(scripts.refused_token) as server:
+        async with AsyncClient(server.url, api_key="key") as client:
+            assert await client.read("k") == b"v"
+            await until(lambda: server.open == 0)
+            assert await client.read("k") == b"v"
+            assert server.heard == ["AUTH", "READ", "AUTH", "AUTH", "READ"]
+
+
 @pytest.mark.parametrize("code", [b"EXPIRED", b"CLOSING"])
 async def test_a_connection_that_takes_nothing_new_is_replaced_while_it_still_answers(code: bytes) -> None:
     async def script(peer: Peer) -> None:

@@ -223,6 +223,12 @@ def test_a_wrong_key_is_told_and_not_tried_again_and_again() -> None:
         assert server.connections < 20
 
 
+def test_a_token_that_is_refused_is_replaced_by_way_of_the_api_key() -> None:
+    with FakeServer(scripts.refused_token) as server, Client(server.url, api_key="key") as client:
+        assert client.read("k") == client.read("k") == b"v"
+        assert server.heard == ["AUTH", "READ", "AUTH", "AUTH", "READ"]
+
+
 def test_an_expired_connection_logs_in_anew() -> None:
     async def script(peer: Peer) -> None:
         await Cache(needs_login=True)(peer) if peer.server.connections > 1 else await expired(peer)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 from wireproto import __version__
+from wireproto.admin import keys, tokens
 from wireproto.errors import ConfigurationError
 
 EXIT_CONFIGURATION: Final = 2
@@ -24,7 +25,7 @@ class Command(Protocol):
         """Add the command to argparse's subparsers."""
 
 
-COMMANDS: Final[tuple[Command, ...]] = ()
+COMMANDS: Final[tuple[Command, ...]] = (keys, tokens)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -23,7 +23,14 @@ HOUR: Final = 3600
 DAY: Final = 24 * HOUR
 
 _SIZE_UNITS: Final = {"": 1, "b": 1, "kib": KIB, "mib": MIB, "gib": GIB}
-_DURATION_UNITS: Final[dict[str, int | Fraction]] = {"ms": Fraction(1, 1000), "": 1, "s": 1, "m": 60, "h": HOUR}
+_DURATION_UNITS: Final[dict[str, int | Fraction]] = {
+    "ms": Fraction(1, 1000),
+    "": 1,
+    "s": 1,
+    "m": 60,
+    "h": HOUR,
+    "d": DAY,
+}
 _AUTO: Final = "auto"
 
 
