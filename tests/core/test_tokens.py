@@ -120,7 +120,8 @@ def without(name: str) -> bytes:
 
 def with_raw_claim(name: str, raw: str) -> bytes:
     """A token in which the JSON of one claim is `raw`."""
-    parts = [f'"{key}":{raw if key == name else json.dumps(value)}' for key, value in CLAIMS.items()]
+    claims = CLAIMS | {name: None}
+    parts = [f'"{key}":{raw if key == name else json.dumps(value)}' for key, value in claims.items()]
     return forge(claims="{" + ",".join(parts) + "}")
 
 
@@ -353,6 +354,15 @@ def bad_tokens() -> dict[str, tuple[bytes, str]]:
     for label, raw in not_times.items():
         tokens[f"exp {label}"] = (with_raw_claim("exp", raw), "the claim exp is not a time")
     tokens["exp after the year 9999"] = (with_raw_claim("exp", "253402300800"), "the claim exp is not a time")
+    for name in ("iat", "nbf"):
+        for label, raw in not_times.items():
+            tokens[f"{name} {label}"] = (with_raw_claim(name, raw), f"the claim {name} is not a time")
+        for raw in ("NaN", "1e400", "1.0", "1" + "0" * 400):
+            tokens[f"{name} {raw[:20]}"] = (with_raw_claim(name, raw), STRICT)
+    for raw in ("[1]", '{"a":1}'):
+        tokens[f"kid {raw}"] = (forge(header=f'{{"alg":"HS256","kid":{raw}}}'), FLAT_HEADER)
+    for raw in ("NaN", "1.5", "1" + "0" * 400):
+        tokens[f"kid {raw[:20]}"] = (forge(header=f'{{"alg":"HS256","kid":{raw}}}'), STRICT_HEADER)
     for raw in ("NaN", "Infinity", "-Infinity", "1e400", f"{NOW + 60}.0", "1" + "0" * 400, "0x10", "1_0", "010", "+1"):
         tokens[f"exp {raw[:20]}"] = (with_raw_claim("exp", raw), STRICT)
     return tokens
