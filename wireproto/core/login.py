@@ -108,11 +108,14 @@ class Login:
             self._audit("expired", {})
             return False
         if self._epoch != self._authority.epoch:
-            reason = self._authority.refusal(self.identity, self._context.surroundings.wall_clock())
+            wall_clock = self._context.surroundings.wall_clock()
+            reason = self._authority.refusal(self.identity, wall_clock)
             if reason is not None:
                 self._audit("ended", {"reason": reason})
                 return False
             self._epoch = self._authority.epoch
+            # Its API key may end sooner than before: an old one does when another takes its place.
+            self._expires_at = now + self._authority.accepted_until(self.identity) - wall_clock
         return True
 
     def denial(self, spec: VerbSpec, arguments: list[bytes], now: float) -> bytes:
