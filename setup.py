@@ -36,6 +36,7 @@ HOT_PATH = (
     "core/request_encoding.py",
     "core/request_wire.py",
     "core/server_session.py",
+    "core/sealing.py",
     "core/session_context.py",
     "core/shard_lane.py",
     "core/stored_values.py",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from bench.micro import frames, resp, ring, session, tokens
+from bench.micro import frames, resp, ring, sealing, session, tokens
 from bench.micro.blocks import Benchmark, Result, Series
 
 CONCERNS: Mapping[str, Callable[[], Iterator[Benchmark]]] = {
@@ -14,6 +14,7 @@ CONCERNS: Mapping[str, Callable[[], Iterator[Benchmark]]] = {
     "session": session.benchmarks,
     "ring": ring.benchmarks,
     "tokens": tokens.benchmarks,
+    "sealing": sealing.benchmarks,
 }
 SECONDS = 0.2
 """For each benchmark; all of them then take less than 20."""

@@ -19,6 +19,6 @@ def test_text_is_stored_as_it_is(text: str) -> None:
     assert to_stored(text.encode()) == text.encode()
 
 
-@pytest.mark.parametrize("stored", [b"\xff", b"\xff\x01", b"\xff\x01value", b"\xff\xff"])
+@pytest.mark.parametrize("stored", [b"\xff", b"\xff\x00", b"\xff\x00value", b"\xff\x01", b"\xff\x01value", b"\xff\xff"])
 def test_unknown_formats_are_told_apart(stored: bytes) -> None:
     assert from_stored(stored) is None

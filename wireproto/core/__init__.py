@@ -27,6 +27,9 @@ Nothing here touches a socket, a clock or dice; time, random bytes and transport
     ring              which node owns a key
     commands          verb <-> Redis command, reply <-> line
     stored_values     how a value looks on a node
+    sealing           values encrypted at rest: sealed, opened
+    keyring           which key seals the values of a namespace, and which may open them
+    xaes              the cipher
     node_health       the states of a node's connection
     node_pipeline     one node's conversation: submit, send, match replies
     confirmations     whether replicas have what a master has executed

@@ -16,6 +16,8 @@ UNREADABLE: Final = bytes((MARKER, 0xFF))
 """No format begins like this."""
 
 _PLAIN_PREFIX: Final = bytes((MARKER, PLAIN))
+_ANY_PLAIN: Final = bytes((MARKER, PLAIN, MARKER))
+"""No other value is stored so: what else follows the two bytes is damaged, and may be a sealed value."""
 
 
 class Opener(Protocol):
@@ -44,4 +46,4 @@ def from_stored(stored: bytes) -> bytes | None:
     """The value of stored bytes; None if no format that is known made them."""
     if not stored or stored[0] != MARKER:
         return stored
-    return stored[2:] if stored.startswith(_PLAIN_PREFIX) else None
+    return stored[2:] if stored.startswith(_ANY_PLAIN) else None
