@@ -43,11 +43,13 @@ def _check(settings: Settings) -> int:
     """Look at what the settings name, without starting anything. Raises ConfigurationError."""
     from wireproto.server.certificates import CertificateFiles, server_context
     from wireproto.server.embedded import find_program
+    from wireproto.server.keyring_file import load_keyring
     from wireproto.server.node_endpoint import NodeEndpoint
     from wireproto.server.sentinel_address import SentinelAddress
 
     if settings.cert is not None and settings.key is not None:
         server_context(CertificateFiles(None, settings.cert, settings.key), settings.tls_minimum)
+    load_keyring(settings)
     for shard in settings.nodes:
         urls = list(shard.node_urls)
         if shard.has_sentinels:

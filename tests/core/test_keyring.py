@@ -155,10 +155,10 @@ def test_keys_that_lack_something(missing: str) -> None:
         ({"keys": [], "other": 1}, "a keyring must be an object"),
         ({"keys": {}}, "keys and plain must be lists"),
         ({"keys": [], "plain": "shop"}, "keys and plain must be lists"),
-        ({"keys": [], "plain": ["a b"]}, "a plain namespace must be"),
-        ({"keys": [], "plain": [None]}, "a plain namespace must be"),
+        ({"keys": [], "plain": ["a b"]}, "must not name a plain namespace that is none"),
+        ({"keys": [], "plain": [None]}, "must not name a plain namespace that is none"),
         ({"keys": ["x"]}, "a key must be an object"),
-        ({"keys": [GOOD, GOOD]}, "two keys have the id a"),
+        ({"keys": [GOOD, GOOD]}, "must not have two keys of one id: a"),
     ],
 )
 def test_wrong_keyrings(value: object, reason: str) -> None:
@@ -208,8 +208,8 @@ def test_the_first_key_of_each_namespace_seals() -> None:
         (f"a={TEXT[:-1]}", "is wrong: secret must be base64"),
         (f"a={TEXT}@", "is wrong: key a: namespace must be"),
         (f"a={TEXT}@x@y", "is wrong: key a: namespace must be"),
-        (f"a={TEXT},a={TEXT}@shop", "two keys have the id a"),
-        ("plain@a b", "a plain namespace must be"),
+        (f"a={TEXT},a={TEXT}@shop", "must not have two keys of one id: a"),
+        ("plain@a b", "must not name a plain namespace that is none"),
     ],
 )
 def test_wrong_texts(text: str, reason: str) -> None:

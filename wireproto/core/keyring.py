@@ -88,9 +88,9 @@ class Keyring:
         ids = [key.id for key in self.keys]
         twice = sorted({key_id for key_id in ids if ids.count(key_id) > 1})
         if twice:
-            raise ValueError(f"two keys have the id {twice[0]}")
+            raise ValueError(f"must not have two keys of one id: {twice[0]}")
         if not all(is_name(namespace) for namespace in self.plain):
-            raise ValueError(f"a plain namespace must be {NAME_RULE}")
+            raise ValueError(f"must not name a plain namespace that is none: it is {NAME_RULE}")
 
     def sealing_key(self, namespace: str) -> EncryptionKey | None:
         """The key that seals the values of a namespace from now on; None if they are stored plain."""
@@ -145,6 +145,10 @@ class Keyring:
                     raise ValueError(TEXT_FORM)
                 plain.append(namespace)
         return cls(tuple(keys), tuple(plain))
+
+
+NO_KEYS: Final = Keyring()
+"""Nothing is encrypted."""
 
 
 def _key_of_text(key_id: str, namespace: str | None, secret: str, use: Use) -> EncryptionKey:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from wireproto.core.api_keys import ApiKeyRecord
+from wireproto.core.keyring import NO_KEYS, Keyring
 from wireproto.core.signing_keys import SigningKeys
 from wireproto.core.tokens import TokenAuthority
 from wireproto.core.topology import ShardView
@@ -69,7 +70,7 @@ class Order:
     def to_json(self) -> Message:
         """This order as a JSON object."""
         # The worker goes by the shards and the keys, so these settings are not for it.
-        settings = replace(self.settings, nodes=(), api_key=None)
+        settings = replace(self.settings, nodes=(), api_key=None, keyring=None, encryption_keys=None)
         return {
             "settings": {item.name: _plain(getattr(settings, item.name)) for item in fields(settings)},
             "shards": [asdict(shard) for shard in self.shards],
@@ -98,11 +99,12 @@ class Order:
         )
 
 
-def keys_to_json(state: State) -> Message:
-    """Whom to let in, and the keys that sign tokens: all workers have the same."""
+def keys_to_json(state: State, keyring: Keyring = NO_KEYS) -> Message:
+    """Whom to let in, the keys that sign tokens, and those that encrypt values: all workers have the same."""
     return {
         "records": [record.to_json() for record in state.records],
         "signing_keys": state.signing_keys.to_json(),
+        "keyring": keyring.to_json(),
     }
 
 
@@ -110,6 +112,11 @@ def keys_from_json(value: Message) -> State:
     """The state of a message that `keys_to_json` has made, without the API key that is to be shown."""
     records = tuple(ApiKeyRecord.from_json(record) for record in value["records"])
     return State(records, SigningKeys.from_json(value["signing_keys"]))
+
+
+def keyring_from_json(value: Message) -> Keyring:
+    """The keys that encrypt values, of a message that `keys_to_json` has made."""
+    return Keyring.from_json(value["keyring"])
 
 
 def authority_from_json(value: Message, token_lifetime: int) -> TokenAuthority:

@@ -17,6 +17,7 @@ from wireproto.errors import ConfigurationError
 from wireproto.settings.kinds import (
     API_KEY,
     DAY,
+    ENCRYPTION_KEYS,
     GIB,
     HOST,
     HOUR,
@@ -64,8 +65,8 @@ class SettingError(ConfigurationError):
 
 
 def _setting(default: Any, kind: Kind, group: str, meaning: str) -> Any:
-    """A field of `Settings`. An API key is not shown; a node hides its URL by itself."""
-    return field(default=default, repr=kind is not API_KEY, metadata={"declared": (kind, group, meaning)})
+    """A field of `Settings`. A secret is not shown; a node hides its URL by itself."""
+    return field(default=default, repr=not kind.environment_only, metadata={"declared": (kind, group, meaning)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +159,15 @@ class Settings:
     state_folder: Path = _setting(
         Path(".wireproto"), PATH, _OTHER, "folder of the API keys' hashes and the signing key"
     )
+    keyring: Path | None = _setting(
+        None, PATH, _OTHER, "file of the keys that encrypt values; without it keyring.json in the state folder, if any"
+    )
+    encryption_keys: str | None = _setting(
+        None,
+        ENCRYPTION_KEYS,
+        _OTHER,
+        "the keys that encrypt values, in place of a keyring: ID=BASE64[@NAMESPACE], with commas; the first one seals",
+    )
     log_level: str = _setting("info", choice("debug", "info", "warning", "error"), _OTHER, "how much to log")
 
     def __post_init__(self) -> None:
@@ -187,6 +197,8 @@ class Settings:
             raise SettingError("plain_port", "must differ from port")
         if self.max_node_queue_bytes < self.max_value + self.max_key + self.max_frame_overhead:
             raise SettingError("max_node_queue_bytes", "must have room for one request of max_value")
+        if self.keyring is not None and self.encryption_keys is not None:
+            raise SettingError("keyring", "contradicts encryption_keys: all keys must be in one place")
         if self.sentinels and not self.replicas:
             raise SettingError("sentinels", "needs the setting replicas too: without them there is nothing to promote")
 
@@ -203,8 +215,8 @@ class Setting:
 
     @property
     def flag(self) -> str | None:
-        """Its flag: `--max-key`. Only nodes are named one by one; the API key has none."""
-        if self.kind is API_KEY:
+        """Its flag: `--max-key`. Only nodes are named one by one; secrets have none."""
+        if self.kind.environment_only:
             return None
         return "--node" if self.kind is NODES else "--" + self.name.replace("_", "-")
 
@@ -215,8 +227,8 @@ class Setting:
 
     @property
     def toml_key(self) -> str | None:
-        """Its key in the TOML file: `max_key`. The API key has none."""
-        return None if self.kind is API_KEY else self.name
+        """Its key in the TOML file: `max_key`. Secrets have none."""
+        return None if self.kind.environment_only else self.name
 
     @property
     def optional(self) -> bool:

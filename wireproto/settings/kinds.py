@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from wireproto.core.api_keys import api_key_problem
+from wireproto.core.keyring import Keyring
 from wireproto.core.names import NAME_RULE, is_name
 from wireproto.settings.namespace_numbers import as_numbers, numbers_check, read_numbers, show_numbers
 from wireproto.settings.nodes import check_nodes, nodes_from_table, read_nodes, show_nodes
@@ -50,6 +51,8 @@ class Kind:
     """TOML may give it as a number too."""
     secret: bool = False
     """The value is never quoted in an error."""
+    environment_only: bool = False
+    """It has no flag and no TOML key: other users can read a command line, and files are copied."""
     absent: str = "none"
     """How a value is shown that is left out."""
     read_table: Callable[[Mapping[str, Any]], Any] | None = None
@@ -233,6 +236,12 @@ def _check_api_key(value: object) -> None:
         raise ValueError(problem)
 
 
+def _check_encryption_keys(value: object) -> None:
+    if not isinstance(value, str):
+        raise ValueError("must be text")
+    Keyring.from_text(value)
+
+
 def namespace_numbers(low: int, high: int) -> Kind:
     """A whole number for each of some namespaces."""
     return Kind(
@@ -255,4 +264,7 @@ HOST: Final = _matching("HOST", r"[A-Za-z0-9._:%-]{1,255}", "must be a host's na
 NAME: Final = Kind("NAME", str, _check_name)
 REDIS_MEMORY: Final = _matching("SIZE", r"(?i)[1-9][0-9]{0,11}([kmg]b?)?", "must be a size such as 256mb or 2gb")
 NODES: Final = Kind("NAME=URL[;...]", read_nodes, check_nodes, show_nodes, secret=True, read_table=nodes_from_table)
-API_KEY: Final = Kind("KEY", str, _check_api_key, secret=True, absent="made at the first start")
+API_KEY: Final = Kind("KEY", str, _check_api_key, secret=True, environment_only=True, absent="made at the first start")
+ENCRYPTION_KEYS: Final = Kind(
+    "ID=BASE64[,...]", str, _check_encryption_keys, secret=True, environment_only=True, absent="those of the keyring"
+)

@@ -41,6 +41,7 @@ with '_' for '-'. Flags go before the environment, and the environment before th
            NAME = {{url = "URL", replicas = ["URL"], weight = 2}}
   numbers of namespaces    shop=1,logs=0; in the file also a table
   secrets  The API key is read from {PREFIX}API_KEY only; without it the first start makes one and shows it.
+           {PREFIX}ENCRYPTION_KEYS has keys that encrypt values, instead of a file (wireproto keyring --help).
            Give nodes that have passwords in {PREFIX}NODES or in the file: other users can read a command line.
 
 examples:
