@@ -93,6 +93,17 @@ def test_a_plain_namespace_is_sealed_by_no_key_but_read_with_all() -> None:
     assert sealing(keyring, "shop") == "all"
 
 
+def test_until_all_have_the_new_keys_those_seal_nothing() -> None:
+    old = Keyring((key("all", 1), key("shop", 1, namespace="shop")), plain=("logs",))
+    new = Keyring((key("all-2", 2), key("desk", 2, namespace="desk"), key("shop", 1, "open", "shop")))
+    between = old.opening_also(new)
+    for namespace in ("default", "shop", "desk", "logs"):
+        assert sealing(between, namespace) == sealing(old, namespace)
+        every = {*old.opening_keys(namespace), *new.opening_keys(namespace)}
+        assert {found.id for found in every} <= set(opening(between, namespace))
+    assert new.opening_also(new) == new
+
+
 # --- JSON -------------------------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from wireproto.core.api_keys import LATEST_TIME
@@ -104,6 +104,16 @@ class Keyring:
     def opening_keys(self, namespace: str) -> tuple[EncryptionKey, ...]:
         """The keys that may open the values of a namespace."""
         return tuple(key for key in self.keys if key.namespace in (None, namespace))
+
+    def opening_also(self, new: Keyring) -> Keyring:
+        """These keys, which seal as they did, and those of `new` that are not among them, which only open.
+
+        For the time until all processes have the new keys: else one of them would seal what another cannot open yet.
+        """
+        ids = {key.id for key in self.keys}
+        # For all namespaces: a namespace's first own key that only opens would make its values plain.
+        added = (replace(key, namespace=None, use="open") for key in new.keys if key.id not in ids)
+        return replace(self, keys=(*self.keys, *added))
 
     # -- JSON
 

@@ -200,7 +200,7 @@ class Sealer:
         self._keyring = keyring
         # A key that was there before goes on with its numbers.
         self._streams = {
-            key: streams.get(key) or _Stream(_head_of(key), xaes[key], self._new_prefix) for key in keyring.keys
+            key: streams.get(key) or _Stream(head_of(key), xaes[key], self._new_prefix) for key in keyring.keys
         }
         self._xaes = {key.id.encode("ascii"): prepared for key, prepared in xaes.items()}
         self._openers = lru_cache(maxsize=OPENERS_KEPT)(self._make_opener)
@@ -213,7 +213,7 @@ class Sealer:
         opening = self._keyring.opening_keys(sealer.namespace)
         sealer.use(
             None if sealing is None else self._streams[sealing],
-            {key.id.encode("ascii"): _head_of(key) for key in opening},
+            {key.id.encode("ascii"): head_of(key) for key in opening},
             self._openers,
         )
 
@@ -224,7 +224,7 @@ class Sealer:
         return None if xaes is None else _Opener(key_id, xaes.subkey(prefix).decrypt)
 
 
-def _head_of(key: EncryptionKey) -> bytes:
+def head_of(key: EncryptionKey) -> bytes:
     """What the values that a key has sealed begin with."""
     return bytes((MARKER, SEALED, len(key.id))) + key.id.encode("ascii")
 
