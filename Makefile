@@ -12,7 +12,7 @@ AS_INSTALLED := PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(INSTALLED):$(CURDIR)
 BOTH_BUILDS := tests/core tests/client tests/live/test_clients.py tests/live/test_cuts.py \
   tests/live/test_faults.py tests/live/test_limits.py tests/live/test_model.py tests/live/test_s_client.py tests/live/test_tls.py
 
-.PHONY: run test test-pure test-installed check format bench bench-peers chaos clean
+.PHONY: run test test-pure test-installed check format bench bench-peers chaos fuzz clean
 
 run: $(VENV)/.run
 	@exec $(BIN)/python server.py $(ARGS)
@@ -46,6 +46,11 @@ bench-peers:
 chaos: $(VENV)/.bench
 	@exec $(BIN)/python -m bench.chaos $(ARGS)
 
+# Hostile bytes, a minute for each target: `make fuzz ARGS="requests --seconds 600"`. What it finds can be tried again
+# where there is no Atheris: `make fuzz ARGS="requests --reproduce FILE"`.
+fuzz: $(if $(findstring --reproduce,$(ARGS)),$(VENV)/.test,$(VENV)/.fuzz)
+	@exec $(BIN)/python -m fuzz $(ARGS)
+
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -65,6 +70,10 @@ $(VENV)/.test: setup.cfg pyproject.toml | $(VENV)/bin/python
 $(VENV)/.bench: setup.cfg pyproject.toml | $(VENV)/bin/python
 	WIREPROTO_COMPILE=0 $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@ $(VENV)/.run
+
+$(VENV)/.fuzz: setup.cfg pyproject.toml | $(VENV)/bin/python
+	WIREPROTO_COMPILE=0 $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	@touch $@ $(VENV)/.run $(VENV)/.test $(VENV)/.bench
 
 $(INSTALLED)/.done: $(SOURCES) | $(VENV)/bin/python
 	@rm -rf build

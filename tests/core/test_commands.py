@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hiredis
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from wireproto.core.commands import DELETE, READ, READ_TTL, TOUCH, WRITE, namespace_commands, render
 from wireproto.core.verbs import Verb
@@ -39,6 +41,21 @@ def words(command: bytes) -> list[bytes]:
 def test_commands(verb: Verb, arguments: list[bytes], options: dict[str, int], expected: list[bytes]) -> None:
     _, command = COMMANDS.command(verb, arguments, options)
     assert words(command) == expected
+
+
+names = st.from_regex(r"[A-Za-z0-9._-]{1,4}", fullmatch=True)
+keys = st.lists(st.sampled_from([b":", b"a", b"b", b"-", b".", b"\r\n", b"\0", b"\xff"]), min_size=1, max_size=6).map(
+    b"".join
+)
+
+
+@given(names, keys, names, keys)
+def test_two_namespaces_never_meet_whatever_the_keys(name: str, key: bytes, other_name: str, other_key: bytes) -> None:
+    stored, other = (
+        words(namespace_commands(namespace).command(Verb.READ, [argument], {})[1])[1]
+        for namespace, argument in ((name, key), (other_name, other_key))
+    )
+    assert (stored == other) == ((name, key) == (other_name, other_key))
 
 
 def test_a_read_with_ttl_takes_both_in_one_moment() -> None:

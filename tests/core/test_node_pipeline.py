@@ -163,7 +163,11 @@ def test_half_a_reply_of_a_lost_connection_is_forgotten() -> None:
     assert before.replies == []
 
 
-@pytest.mark.parametrize("garbage", [b"garbage\r\n", b"HTTP/1.1 200 OK\r\n", b"\x00\x01\x02", b"$abc\r\n", b":x\r\n"])
+NO_REPLIES = [b"garbage\r\n", b"HTTP/1.1 200 OK\r\n", b"\x00\x01\x02", b"$abc\r\n", b":x\r\n"]
+MAPS_THAT_NO_DICTIONARY_CAN_BE = [b"%1\r\n*0\r\n:1\r\n", b"%1\r\n%0\r\n:1\r\n", b"*1\r\n%1\r\n*1\r\n:1\r\n:1\r\n"]
+
+
+@pytest.mark.parametrize("garbage", [*NO_REPLIES, *MAPS_THAT_NO_DICTIONARY_CAN_BE])
 def test_garbage_is_not_taken_for_a_reply(garbage: bytes) -> None:
     node, owner = pipeline(), Owner()
     node.submit(bundle(owner))

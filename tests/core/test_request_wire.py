@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -143,3 +145,15 @@ def test_the_parser_says_how_much_it_needs() -> None:
     assert frame is None
     assert position == len(b"WRITE 1:k ")
     assert parser.need == len(b"5000:") + 5000
+
+
+@pytest.mark.parametrize(
+    ("typed", "error"), [(b"a" * 8180, "ARG"), (b'\\"' * 4090, ""), (b"\\\\" * 4090, ""), (b"a\\" * 4090, "ARG")]
+)
+def test_a_quoted_argument_that_comes_byte_by_byte_is_looked_at_once(typed: bytes, error: str) -> None:
+    """Looked at from its beginning for each byte, it took 2 s: a client could have had that for 8 KiB, before AUTH."""
+    started = time.process_time()
+    data = b'PING "%b"\n' % typed
+    (frame,) = parse([data[index : index + 1] for index in range(len(data))])
+    assert frame[1] == error
+    assert time.process_time() - started < 0.4

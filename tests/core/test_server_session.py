@@ -1,8 +1,6 @@
-"""A client's conversation: every frame whole, byte by byte and with a tail; order; limits; login; draining."""
+"""A client's conversation: order, limits, login, draining. What each frame is answered: `test_bad_frames.py`."""
 
 from __future__ import annotations
-
-import pytest
 
 from tests.core.conversation import API_KEY, NODE_NAMES, OTHER_KEY, Conversation, key_of
 from wireproto.core.bundle import Bundle
@@ -10,225 +8,16 @@ from wireproto.core.limits import Limits
 from wireproto.core.server_session import SessionState
 from wireproto.core.tokens import LEEWAY
 
-LIVES, CLOSES = "lives", "closes"
-PROTO, ARG, VERB, TOOBIG = b"ERR PROTO :", b"ERR ARG :", b"ERR VERB :", b"ERR TOOBIG :"
-KEY = b"k" * 1024
-SMALL = Limits(max_value=1000)
-
-GOOD = {
-    "read a miss": (b"READ 3:abc\n", b"MISS\n"),
-    "write and read": (b"WRITE 1:k 5:value\nREAD 1:k\n", b"OK\nOK 5:value\n"),
-    "aliases": (b"SET 1:k 1:v\nGET 1:k\nDEL 1:k\nDEL 1:k\n", b"OK\nOK 1:v\nOK\nMISS\n"),
-    "lower case": (b"write 1:k 1:v\nread 1:k\nrEaD 1:k\n", b"OK\nOK 1:v\nOK 1:v\n"),
-    "CRLF": (b"WRITE 1:k 1:v\r\nREAD 1:k\r\n", b"OK\nOK 1:v\n"),
-    "CRLF and LF mixed, empty lines": (b"\r\n\n\nWRITE 1:k 1:v\r\n\nREAD 1:k\n\r\n", b"OK\nOK 1:v\n"),
-    "several spaces": (b"  WRITE   1:k  1:v  nx  \n READ 1:k \n", b"OK\nOK 1:v\n"),
-    "quoted": (
-        b'write "my key" "a \\"b\\" \\\\ \\n\\r\\t\\x00\\xfF"\nread "my key"\n',
-        b'OK\nOK 13:a "b" \\ \n\r\t\0\xff\n',
-    ),
-    "quoted and counted": (b'write 2:ab "v"\nread "ab"\n', b"OK\nOK 1:v\n"),
-    "quoted as typed": ('write "k" "ä"\nread "k"\n'.encode(), b"OK\nOK 2:\xc3\xa4\n"),
-    "empty value": (b'WRITE 1:k 0:\nREAD 1:k\nwrite "q" ""\nread "q"\n', b"OK\nOK 0:\nOK\nOK 0:\n"),
-    "tagged": (
-        b"#a7 WRITE 1:k 1:v\n#-_ READ 1:k\n#0123456789abcdef DELETE 1:k\n",
-        b"#a7 OK\n#-_ OK 1:v\n#0123456789abcdef OK\n",
-    ),
-    "tagged miss and error": (
-        b"#x READ 4:none\n#y NONSENSE\n#z READ 0:\n",
-        b"#x MISS\n#y ERR VERB :no such verb; HELP lists them\n#z ERR ARG :the key is empty\n",
-    ),
-    "value with a frame in it": (b"WRITE 1:k 9:\nREAD 1:k\nREAD 1:k\n", b"OK\nOK 9:\nREAD 1:k\n"),
-    "key with LF, CR, space, NUL": (b"WRITE 8:a\nb\rc d\0 1:v\nREAD 8:a\nb\rc d\0\n", b"OK\nOK 1:v\n"),
-    "key with an argument in it": (b"WRITE 6:a 1:b\n 1:v\nREAD 6:a 1:b\n\n", b"OK\nOK 1:v\n"),
-    "key of the limit": (b"WRITE 1024:%b 1:v\nREAD 1024:%b\n" % (KEY, KEY), b"OK\nOK 1:v\n"),
-    "value of the limit": (b"WRITE 1:k 1000:%b\nREAD 1:k\n" % (b"v" * 1000), b"OK\nOK 1000:%b\n" % (b"v" * 1000)),
-    "value that begins with the marker": (b"WRITE 1:k 3:\xff\x00v\nREAD 1:k\n", b"OK\nOK 3:\xff\x00v\n"),
-    "hash tag": (b"WRITE 4:{a}b 1:v\nREAD 4:{a}b\n", b"OK\nOK 1:v\n"),
-    "ttl": (b"WRITE 1:k 1:v ex=60\nREAD 1:k ttl\nWRITE 1:k 1:w\nREAD 1:k ttl\n", b"OK\nOK 1:v ttl=60000\nOK\nOK 1:w\n"),
-    "ex of nine digits and of ten": (
-        b"WRITE 1:k 1:v ex=999999999\nREAD 1:k ttl\nWRITE 1:k 1:w ex=1000000000\nREAD 1:k ttl\n",
-        b"OK\nOK 1:v ttl=999999999000\nOK\nOK 1:w ttl=1000000000000\n",
-    ),
-    "value that begins with the marker, with a time": (
-        b"WRITE 1:k 2:\xff\xff ex=1\nREAD 1:k\n",
-        b"OK\nOK 2:\xff\xff\n",
-    ),
-    "ttl of a miss": (b"READ 1:k ttl\n", b"MISS\n"),
-    "px and touch": (
-        b"WRITE 1:k 1:v px=5\nTOUCH 1:k px=7\nREAD 1:k ttl\nTOUCH 1:n ex=1\n",
-        b"OK\nOK\nOK 1:v ttl=7\nMISS\n",
-    ),
-    "keepttl": (b"WRITE 1:k 1:v ex=9\nWRITE 1:k 1:w keepttl\nREAD 1:k ttl\n", b"OK\nOK\nOK 1:w ttl=9000\n"),
-    "nx xx": (
-        b"WRITE 1:k 1:v xx\nWRITE 1:k 1:v nx\nWRITE 1:k 1:w nx\nWRITE 1:k 1:x xx\n",
-        b"CONFLICT\nOK\nCONFLICT\nOK\n",
-    ),
-    "ping": (b'PING\nPING 2:hi\nping "hi"\n', b"OK\nOK 2:hi\nOK 2:hi\n"),
-    "stats": (b"STATS\n", b'OK 19:{"version": "test"}\n'),
-    "many": (b"WRITE 1:k 1:v\n" * 100 + b"READ 1:k\n" * 100, b"OK\n" * 100 + b"OK 1:v\n" * 100),
-}
-BAD: dict[str, tuple[bytes, bytes, str]] = {
-    # Verbs.
-    "unknown verb": (b"FROB 1:k\n", VERB, LIVES),
-    "unknown verb with a frame in its argument": (b"FROB 10:\nREAD 1:k\n options are=skipped\n", VERB, LIVES),
-    "verb of a later version": (b"INCR 1:k\n", VERB, LIVES),
-    "verb too long": (b"READREADREADREADR 1:k\n", PROTO, CLOSES),
-    "verb with a digit": (b"R3AD 1:k\n", PROTO, CLOSES),
-    "verb missing": (b"1:k\n", PROTO, CLOSES),
-    "tag without a verb": (b"#tag\n", b"#tag ERR PROTO :", CLOSES),
-    "two tags": (b"#a #b READ 1:k\n", b"#a ERR PROTO :", CLOSES),
-    "empty tag": (b"# READ 1:k\n", PROTO, CLOSES),
-    "tag too long": (b"#0123456789abcdefg READ 1:k\n", PROTO, CLOSES),
-    "tag with a bad character": (b"#a.b READ 1:k\n", PROTO, CLOSES),
-    # Number of arguments.
-    "no argument": (b"READ\n", ARG, LIVES),
-    "one argument too few": (b"WRITE 1:k\n", ARG, LIVES),
-    "one argument too many": (b"READ 1:k 1:v\n", ARG, LIVES),
-    "argument for STATS": (b"STATS 1:k\n", ARG, LIVES),
-    # Keys and values.
-    "empty key": (b"READ 0:\n", ARG, LIVES),
-    "empty quoted key": (b'READ ""\n', ARG, LIVES),
-    "key one byte too long": (b"READ 1025:%bk\n" % KEY, ARG, LIVES),
-    "key one byte too long, in a WRITE": (b"WRITE 1025:%bk 3:a\nb\n" % KEY, ARG, LIVES),
-    "value one byte too long": (b"WRITE 1:k 1001:%b\n" % (b"\n" * 1001), TOOBIG, LIVES),
-    "value as long as is skipped": (b"WRITE 1:k 64000:%b\n" % (b"\n" * 64000), TOOBIG, LIVES),
-    "value longer than is skipped": (b"WRITE 1:k 64001:", PROTO, CLOSES),
-    "quoted value too long": (b'WRITE 1:k "%b"\n' % (b"v" * 1001), TOOBIG, LIVES),
-    # Lengths.
-    "length -1": (b"READ -1:k\n", PROTO, CLOSES),
-    "length -0": (b"READ -0:\n", PROTO, CLOSES),
-    "length +5": (b"READ +5:abcde\n", PROTO, CLOSES),
-    "length 05": (b"READ 05:abcde\n", PROTO, CLOSES),
-    "length 00": (b"READ 00:\n", PROTO, CLOSES),
-    "length 1_0": (b"READ 1_0:aaaaaaaaaa\n", PROTO, CLOSES),
-    "length 1e3": (b"READ 1e3:a\n", PROTO, CLOSES),
-    "length 0x5": (b"READ 0x5:abcde\n", PROTO, CLOSES),
-    "length 5.0": (b"READ 5.0:abcde\n", PROTO, CLOSES),
-    "length in Unicode digits": ("READ ٣:abc\n".encode(), PROTO, CLOSES),
-    "length 2^31": (b"WRITE 1:k %d:" % 2**31, PROTO, CLOSES),
-    "length 2^32": (b"WRITE 1:k %d:" % 2**32, PROTO, CLOSES),
-    "length 2^63": (b"WRITE 1:k %d:" % 2**63, PROTO, CLOSES),
-    "length 10^5000": (b"WRITE 1:k 1" + b"0" * 5000 + b":", PROTO, CLOSES),
-    "length 999999999": (b"WRITE 1:k 999999999:", PROTO, CLOSES),
-    "no length": (b"READ :k\n", PROTO, CLOSES),
-    "no colon": (b"READ 1\n", PROTO, CLOSES),
-    "length and space": (b"READ 1 :k\n", PROTO, CLOSES),
-    "body longer than its length": (b"READ 1:kk\n", PROTO, CLOSES),
-    "value longer than its length": (b"WRITE 1:k 1:vv\n", PROTO, CLOSES),
-    "skipped argument longer than its length": (b"FROB 1:kk\n", PROTO, CLOSES),
-    # Quotes.
-    "quote not closed": (b'READ "abc\n', ARG, LIVES),
-    "quote not closed, CRLF": (b'READ "abc\r\n', ARG, LIVES),
-    "lone quote": (b'READ "\n', ARG, LIVES),
-    "quote ended by an escape": (b'READ "abc\\"\n', ARG, LIVES),
-    "bad escape": (b'READ "a\\qb"\n', ARG, LIVES),
-    "half a hex escape": (b'READ "a\\x1"\n', ARG, LIVES),
-    "hex escape without hex": (b'READ "\\xzz"\n', ARG, LIVES),
-    "text behind a quote": (b'READ "abc"d\n', PROTO, CLOSES),
-    "quote without an end": (b'READ "' + b"a" * 10_000, PROTO, CLOSES),
-    # Options.
-    "unknown option": (b"READ 1:k frob\n", ARG, LIVES),
-    "option of a later version": (b"READ 1:k lease=100\n", ARG, LIVES),
-    "option of another verb": (b"READ 1:k nx\n", ARG, LIVES),
-    "option twice": (b"WRITE 1:k 1:v nx nx\n", ARG, LIVES),
-    "option without its value": (b"WRITE 1:k 1:v ex\n", ARG, LIVES),
-    "option with an empty value": (b"WRITE 1:k 1:v ex=\n", ARG, LIVES),
-    "option with a value it does not take": (b"WRITE 1:k 1:v nx=1\n", ARG, LIVES),
-    "option in upper case": (b"WRITE 1:k 1:v NX\n", ARG, LIVES),
-    "option with a bad character": (b"WRITE 1:k 1:v ex=1;2\n", ARG, LIVES),
-    "option before the argument": (b"READ ttl 1:k\n", ARG, LIVES),
-    "option between arguments": (b"WRITE 1:k nx 1:v\n", ARG, LIVES),
-    "nx xx": (b"WRITE 1:k 1:v nx xx\n", ARG, LIVES),
-    "ex px": (b"WRITE 1:k 1:v ex=1 px=1\n", ARG, LIVES),
-    "ex keepttl": (b"WRITE 1:k 1:v ex=1 keepttl\n", ARG, LIVES),
-    "ex of 0": (b"WRITE 1:k 1:v ex=0\n", ARG, LIVES),
-    "ex negative": (b"WRITE 1:k 1:v ex=-1\n", ARG, LIVES),
-    "ex with a sign": (b"WRITE 1:k 1:v ex=+1\n", ARG, LIVES),
-    "ex beyond 2^63": (b"WRITE 1:k 1:v ex=%d\n" % 2**64, ARG, LIVES),
-    "ex of many digits": (b"WRITE 1:k 1:v ex=" + b"9" * 400 + b"\n", ARG, LIVES),
-    "ex beyond 317 years": (b"WRITE 1:k 1:v ex=10000000001\n", ARG, LIVES),
-    "ex a fraction": (b"WRITE 1:k 1:v ex=1.5\n", ARG, LIVES),
-    "deadline of 0": (b"READ 1:k deadline=0\n", ARG, LIVES),
-    "touch without a time": (b"TOUCH 1:k\n", ARG, LIVES),
-    # Bytes that are no frame.
-    "endless line": (b"A" * 600, PROTO, CLOSES),
-    "endless options": (b"READ 1:k" + b" a" * 600, PROTO, CLOSES),
-    "endless spaces": (b"READ" + b" " * 600, PROTO, CLOSES),
-    "endless tag": (b"#" + b"a" * 600, PROTO, CLOSES),
-    "a hundred thousand arguments": (b"READ" + b" 1:k" * 100_000 + b"\n", PROTO, CLOSES),
-    "tab": (b"READ\t1:k\n", PROTO, CLOSES),
-    "NUL": (b"\0\n", PROTO, CLOSES),
-    "NUL in a verb": (b"RE\0AD 1:k\n", PROTO, CLOSES),
-    "control byte between words": (b"READ \x01 1:k\n", PROTO, CLOSES),
-    "no UTF-8": (b"\xff\xfe\n", PROTO, CLOSES),
-    "CR alone": (b"READ 1:k\rREAD 1:k\n", PROTO, CLOSES),
-    "CR CR LF": (b"READ 1:k\r\r\n", PROTO, CLOSES),
-    # Other protocols.
-    "HTTP": (b"GET / HTTP/1.1\r\nHost: cache\r\n\r\n", PROTO, CLOSES),
-    "HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", PROTO, CLOSES),
-    "RESP": (b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n", PROTO, CLOSES),
-    "memcached": (b"gets key\r\n", VERB, LIVES),
-    "memcached set": (b"set key 0 0 5\r\nvalue\r\n", PROTO, CLOSES),
-    "memcached binary": (b"\x80\x00\x00\x03\x00\x00\x00\x00\n", PROTO, CLOSES),
-    "SSH": (b"SSH-2.0-OpenSSH_9.2\r\n", PROTO, CLOSES),
-    "PROXY protocol": (b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n", PROTO, CLOSES),
-    "TLS on the plain port": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100) + b"\n", PROTO, CLOSES),
-}
-
-
-def conversation() -> Conversation:
-    return Conversation(limits=SMALL)
-
-
-def cuts(data: bytes) -> dict[str, list[bytes]]:
-    """The same bytes, whole, in halves and (unless there are very many) one by one."""
-    ways = {"whole": [data], "halves": [data[: len(data) // 2], data[len(data) // 2 :]]}
-    size = 1 if len(data) < 3000 else 701
-    ways["pieces"] = [data[start : start + size] for start in range(0, len(data), size)]
-    return ways
-
-
-@pytest.mark.parametrize("name", GOOD)
-def test_good_frames(name: str) -> None:
-    data, expected = GOOD[name]
-    for way, chunks in cuts(data).items():
-        heard = conversation().say(*chunks)
-        if name.startswith("tagged"):
-            assert sorted(heard.splitlines()) == sorted(expected.splitlines()), way
-        else:
-            assert heard == expected, way
-    assert conversation().say(data + b"PING 4:tail\n").endswith(b"OK 4:tail\n")
-
-
-@pytest.mark.parametrize("name", BAD)
-def test_bad_frames(name: str) -> None:
-    data, expected, fate = BAD[name]
-    replies = set()
-    for way, chunks in cuts(data).items():
-        talk = conversation()
-        heard = talk.say(*chunks)
-        assert heard.startswith(expected), (way, heard)
-        assert heard.count(b"\n") == 1, (way, heard)
-        assert talk.is_closed == (fate == CLOSES), way
-        assert not any(node.values for node in talk.nodes), way
-        assert not talk.world.bugs
-        replies.add(heard)
-    assert len(replies) == 1, "the same bytes, cut differently, are answered alike"
-    talk = conversation()
-    tail = talk.say(data + b"PING 4:tail\n")
-    assert tail.endswith(b"OK 4:tail\n") == (fate == LIVES)
-
 
 def test_a_refusal_keeps_its_place() -> None:
-    talk = conversation()
+    talk = Conversation()
     assert talk.say(b"WRITE 1:a 1:1\nFROB\nREAD 1:a\nREAD 0:\nPING\nREAD 1:a\n") == (
         b"OK\nERR VERB :no such verb; HELP lists them\nOK 1:1\nERR ARG :the key is empty\nOK\nOK 1:1\n"
     )
 
 
 def test_what_precedes_a_broken_stream_is_answered_first() -> None:
-    talk = conversation()
+    talk = Conversation()
     heard = talk.say(b"WRITE 1:a 1:1\nREAD 1:a\n\x00\nREAD 1:a\n")
     assert heard.startswith(b"OK\nOK 1:1\nERR PROTO :")
     assert heard.count(b"\n") == 3
@@ -407,11 +196,11 @@ def test_a_wrong_credential_on_an_authenticated_connection_leaves_it_authenticat
 
 def test_a_frame_before_auth_is_held_to_its_limit() -> None:
     talk = Conversation(log_in=False)
-    assert talk.say(b"WRITE 1:k 9000:").startswith(PROTO)
+    assert talk.say(b"WRITE 1:k 9000:").startswith(b"ERR PROTO :")
     talk = Conversation(log_in=False)
-    assert talk.say(b"FROB" + b" 500:%b" % (b"a" * 500) * 17).startswith(PROTO)
+    assert talk.say(b"FROB" + b" 500:%b" % (b"a" * 500) * 17).startswith(b"ERR PROTO :")
     talk = Conversation(log_in=False)
-    assert talk.say(b"AUTH 4097:%b\n" % (b"a" * 4097)).startswith(ARG)
+    assert talk.say(b"AUTH 4097:%b\n" % (b"a" * 4097)).startswith(b"ERR ARG :")
 
 
 # -- limits

@@ -14,7 +14,7 @@ from itertools import pairwise
 import psutil
 import pytest
 
-from tests.core.test_server_session import BAD, CLOSES, SMALL
+from tests.core.test_bad_frames import REFUSED, SMALL
 from tests.live.running import RawClient, RunningServer, wait_until
 
 REPLY = re.compile(rb"(?:#\S+ )?(?:OK (\d+):|[^\n]*\n)")
@@ -223,11 +223,10 @@ def test_every_bad_frame_meets_at_the_port_what_it_meets_in_the_core(
 ) -> None:
     server = start_server("--shards", "1", "--max-value", str(SMALL.max_value))
     faults = []
-    for name, (data, expected, fate) in BAD.items():
-        tail, farewell = (b"", b"") if fate == CLOSES else (b"PING 4:tail\nQUIT\n", b"OK 4:tail\nOK\n")
-        heard = talk(server, data + tail)
-        first, _, rest = heard.partition(b"\n")
-        if not first.startswith(expected) or rest != farewell:
+    for name, case in REFUSED.items():
+        tail, farewell = (b"", b"") if case.closes(case.replies) else (b"PING 4:tail\nQUIT\n", b"OK 4:tail\nOK\n")
+        heard = talk(server, case.data + tail)
+        if heard != case.replies + farewell:
             faults.append(f"{name}: {heard!r}")
     assert not faults
     assert "Traceback" not in server.log()

@@ -375,6 +375,7 @@ READ_ANSWERS: dict[str, tuple[Callable[[], Answer], str, str]] = {
     "wrong type": (lambda: b"-WRONGTYPE Operation\r\n", "CORRUPT", KEPT),
     "an integer": (lambda: b":1\r\n", "INTERNAL", KEPT),
     "an array": (lambda: b"*1\r\n$1\r\nv\r\n", "INTERNAL", KEPT),
+    "a map with a list for a key": (lambda: b"%1\r\n*0\r\n:1\r\n", "LOST", DROPPED),
     "a map": (lambda: b"%1\r\n$1\r\nk\r\n$1\r\nv\r\n", "INTERNAL", KEPT),
     "a value of an unknown form": (lambda: b"$3\r\n\xff\x09v\r\n", "CORRUPT", KEPT),
     "a value that looks like an answer": (lambda: b"$8\r\n\r\n:1\r\nOK\r\n", "OK", KEPT),
@@ -497,6 +498,8 @@ def then_break(data: bytes, pause: float) -> Iterator[bytes]:
 GREETINGS: dict[str, tuple[dict[bytes, Answer | Callable[[], Answer]], str]] = {
     "loading": ({b"PING": b"-LOADING Redis is loading the dataset\r\n"}, "LOADING Redis is loading the dataset"),
     "no RESP": ({b"PING": b"SSH-2.0-OpenSSH_9.2\r\n"}, "it does not speak RESP"),
+    "colourful": ({b"PING": b"-ERR forged \x1b[31mCRITICAL" + b"\x08" * 9999 + b"\r\n"}, "ERR forged  [31mCRITICAL  "),
+    "no keys": ({b"PING": b"%1\r\n*0\r\n:1\r\n"}, "it does not speak RESP"),
     "silent": ({b"PING": None, b"ROLE": None}, "TimeoutError"),
 }
 
@@ -521,6 +524,8 @@ def test_a_node_that_cannot_be_greeted_is_down_and_the_log_says_why(start_server
         log = server.log()
         for name, (_, reason) in zip(fakes, GREETINGS.values(), strict=True):
             assert f"node {name} cannot be used: {reason}" in log
+        assert all(letter.isprintable() or letter == "\n" for letter in log)
+        assert max(map(len, log.splitlines())) < 400
         assert "node no-password cannot be used: NOAUTH" in log
         assert "node wrong-password cannot be used: WRONGPASS" in log
         assert "node nobody cannot be used: " in log

@@ -16,6 +16,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from tests.live.running import RunningServer, client_context, wait_until, where
 
@@ -308,6 +311,106 @@ def test_what_comes_behind_the_goodbye_is_not_kept(start_server: Callable[..., R
             assert process.memory_info().rss - before < 32 * 2**20
         finally:
             os.kill(pid, signal.SIGCONT)
+
+
+class SendingKeys:
+    """The keys that a client sends with, in the hands of the test: `ssl` cannot change them (RFC 8446, section 7)."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+        self._count = 0
+        self._begin()
+
+    def _derived(self, label: bytes, length: int) -> bytes:
+        label = b"tls13 " + label
+        info = length.to_bytes(2, "big") + bytes((len(label),)) + label + b"\0"
+        return HKDFExpand(hashes.SHA384(), length, info).derive(self._secret)
+
+    def _begin(self) -> None:
+        self._cipher = AESGCM(self._derived(b"key", 32))
+        self._nonce = int.from_bytes(self._derived(b"iv", 12), "big")
+        self._count = 0
+
+    def record(self, content: bytes, kind: int) -> bytes:
+        """A record with that content."""
+        head = bytes((23, 3, 3)) + (len(content) + 17).to_bytes(2, "big")
+        nonce = (self._nonce ^ self._count).to_bytes(12, "big")
+        self._count += 1
+        return head + self._cipher.encrypt(nonce, content + bytes((kind,)), head)
+
+    def change(self, *, both: bool) -> bytes:
+        """A record that says that the keys change; the server is to change its own if `both`."""
+        record = self.record(bytes((24, 0, 0, 1, both)), 22)
+        self._secret = self._derived(b"traffic upd", 48)
+        self._begin()
+        return record
+
+
+def sending_keys(server: RunningServer, folder: Path, client: TlsClient) -> SendingKeys:
+    context = client_context(server.ca)
+    context.keylog_filename = str(folder / "keys")
+    client.tls = context.wrap_bio(client.incoming, client.outgoing, server_hostname="localhost")
+    client.shake_hands()
+    assert client.tls.cipher() == ("TLS_AES_256_GCM_SHA384", "TLSv1.3", 256)
+    lines = (folder / "keys").read_text().splitlines()
+    (secret,) = [line.split()[2] for line in lines if line.startswith("CLIENT_TRAFFIC_SECRET_0 ")]
+    return SendingKeys(bytes.fromhex(secret))
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_a_flood_of_key_changes_is_ended_and_delays_nobody(
+    server: RunningServer, client: TlsClient, tmp_path: Path, both: bool
+) -> None:
+    keys = sending_keys(server, tmp_path, client)
+    few = b"".join(keys.change(both=both) for _ in range(100)) + keys.record(b"PING 3:few\n", 23)
+    client.socket.sendall(few)
+    assert client.hear(b"\n") == b"OK 3:few\n"
+    flood = b"".join(keys.change(both=both) for _ in range(10_000)) + keys.record(b"PING 5:flood\n", 23)
+    heard = []
+
+    def run() -> None:
+        try:
+            client.socket.sendall(flood)
+            heard.append(client.hear())
+        except (ConnectionError, ssl.SSLError):
+            heard.append(b"")
+
+    flooding = threading.Thread(target=run)
+    slowest = 0.0
+    with server.plain() as other:
+        flooding.start()
+        while flooding.is_alive():
+            started = time.monotonic()
+            assert other.ask(b"PING\n") == b"OK"
+            slowest = max(slowest, time.monotonic() - started)
+    flooding.join()
+    assert heard == [b""], "it was ended before all of it was read"
+    assert slowest < 0.25
+    assert "Traceback" not in server.log()
+
+
+def test_no_new_handshake_is_made_on_a_connection(start_server: Callable[..., RunningServer]) -> None:
+    """TLS 1.2, where it is allowed, knows renegotiation, which costs a client nothing and a server much. `R` at
+    s_client asks for it."""
+    server = start_server("--tls-minimum", "TLSv1.2")
+    command = ["openssl", "s_client", "-tls1_2", "-connect", f"localhost:{server.port}", "-CAfile", str(server.ca)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b'ping "first"\n')
+        process.stdin.flush()
+        while (line := process.stdout.readline()) != b"OK 5:first\n":
+            assert line, "s_client has ended"
+        process.stdin.write(b"R\n")
+        process.stdin.flush()
+        rest = process.stdout.read()
+        assert process.wait(10) != 0
+    assert b"RENEGOTIATING" in rest
+    assert b"no renegotiation" in rest
+    with server.tls() as client:
+        assert client.ask(b"PING\n") == b"OK"
+    assert "Traceback" not in server.log()
 
 
 def test_the_smallest_records_delay_nobody(server: RunningServer) -> None:

@@ -4,7 +4,7 @@ Nothing here touches a socket, a clock or dice; time, random bytes and transport
 `wireproto.errors`, its own lower parts and pure libraries. Read it in the order in which a request flows:
 
   Words and limits, for both sides
-    names             what may name a client, a namespace or a node
+    names             what may name a client, a namespace or a node; what others said, for the log
     wire              the grammar's constants
     verbs             what each verb takes
     limits            what one connection may ask for

@@ -27,6 +27,10 @@ LONGEST_REPLY: Final = 16 * 1024 * 1024
 """Bytes of an unfinished reply after which a node is taken to be talking nonsense. It is far more than the largest
 value, for a longer one may have been stored by other hands, and to drop the connection fails everybody's requests."""
 
+NO_REPLY: Final = (hiredis.ProtocolError, MemoryError, TypeError)
+"""What hiredis raises for bytes that are no reply. It believes an array's length before there are as many items, and
+makes dictionaries of maps, whose keys may be lists."""
+
 
 class NodeProtocolError(Exception):
     """What the node sent cannot be an answer; its stream is not to be trusted any more."""
@@ -185,7 +189,7 @@ class NodePipeline:
         self._received += len(data)
         try:
             replies = [*iter(reader.gets, NOT_ENOUGH)]
-        except hiredis.ProtocolError as error:
+        except NO_REPLY as error:
             raise NodeProtocolError(f"node {self.name} sent what is no reply") from error
         if not replies:
             if self._received > self.max_reply:

@@ -12,20 +12,21 @@ from typing import Final
 
 from wireproto.core.limits import Limits
 from wireproto.core.verbs import BY_NAME, Argument, VerbSpec, check_options
-from wireproto.core.wire import MAX_CREDENTIAL, MAX_LENGTH_DIGITS, MAX_TAG
+from wireproto.core.wire import MAX_CREDENTIAL, MAX_TAG
 
-_LENGTH: Final = re.compile(rb"(0|[1-9][0-9]{0,8}):")
+_LENGTH: Final = re.compile(rb"0|[1-9][0-9]{0,8}")
 _WORD: Final = re.compile(rb"[^ \r\n]*")
 _TAG: Final = re.compile(rb"[A-Za-z0-9_-]{1,16}")
 _VERB: Final = re.compile(rb"[A-Za-z]{1,16}")
 _OPTION: Final = re.compile(rb"([a-z][a-z0-9_]*)(?:=([A-Za-z0-9._+-]+))?")
-_QUOTED: Final = re.compile(rb'"((?:[^"\\\n]|\\[^\n])*)"')
+_QUOTED: Final = re.compile(rb'[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+')
 _ESCAPE: Final = re.compile(rb"\\(?:([\"\\nrt])|x([0-9A-Fa-f]{2})|(.))", re.DOTALL)
 _PLAIN_ESCAPES: Final = {b'"': b'"', b"\\": b"\\", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
+_NO_VERB: Final = "a frame begins with a verb; is this another protocol?"
 MAX_QUOTED: Final = 8 * 1024
 """The longest quoted argument as typed, in bytes: hands do not type more, and it is scanned, unlike `length:bytes`."""
 
-_SPACE, _CR, _LF, _QUOTE, _HASH = b' \r\n"#'
+_SPACE, _CR, _LF, _QUOTE, _HASH, _COLON = b' \r\n"#:'
 _DIGITS: Final = frozenset(b"0123456789")
 
 
@@ -85,6 +86,7 @@ class RequestParser:
         "_given",
         "_limits",
         "_overhead",
+        "_scanned",
         "_size",
         "_skip",
         "_verb_seen",
@@ -107,6 +109,8 @@ class RequestParser:
         self._overhead = 0
         self._size = 0
         self._skip = 0
+        self._scanned = 0
+        """How much of a quoted argument has been looked at: 8 KiB that come byte by byte would take 2 s else."""
 
     @property
     def in_frame(self) -> bool:
@@ -154,18 +158,16 @@ class RequestParser:
                 position = self._word(data, position, end)
 
     def _consumed(self, overhead: int, size: int) -> None:
+        self._check_overhead(overhead)
         self._overhead += overhead
         self._size += size
-        if self._overhead > self._limits.max_frame_overhead:
-            raise _BadStreamError(f"more than {self._limits.max_frame_overhead} bytes outside the arguments")
         if not self.trusted and self._size > self._limits.max_frame_before_auth:
             raise _BadStreamError(f"a frame before AUTH has at most {self._limits.max_frame_before_auth} bytes")
 
-    def _wait(self, data: bytes, position: int) -> _NeedMoreError:
-        """The word at `position` needs more bytes; what is there already counts against the frame's overhead."""
-        if self._overhead + len(data) - position > self._limits.max_frame_overhead:
+    def _check_overhead(self, more: int) -> None:
+        """Before so many bytes are looked at: so the same is said of them when they are the beginning of a word."""
+        if self._overhead + more > self._limits.max_frame_overhead:
             raise _BadStreamError(f"more than {self._limits.max_frame_overhead} bytes outside the arguments")
-        return _NeedMoreError(position)
 
     def _skip_some(self, position: int, end: int) -> int:
         taken = min(self._skip, end - position)
@@ -185,14 +187,15 @@ class RequestParser:
     # -- words
 
     def _length_prefixed(self, data: bytes, position: int, end: int) -> int:
-        found = _LENGTH.match(data, position)
-        if found is None:
-            seen = data[position : position + MAX_LENGTH_DIGITS + 1]
-            if len(seen) <= MAX_LENGTH_DIGITS and seen.isdigit() and (seen[0] != 0x30 or len(seen) == 1):
-                raise self._wait(data, position)
+        digits = _LENGTH.match(data, position)
+        assert digits is not None
+        self._check_overhead(digits.end() - position)
+        if digits.end() == end:
+            raise _NeedMoreError(position)
+        if data[digits.end()] != _COLON:
             raise _BadStreamError("a length is 1 to 9 digits without sign or leading zero, then a colon")
-        length = int(found[1])
-        start = found.end()
+        length = int(digits[0])
+        start = digits.end() + 1
         stop = start + length
         if not self.trusted and self._size + stop - position > self._limits.max_frame_before_auth:
             raise _BadStreamError(f"a frame before AUTH has at most {self._limits.max_frame_before_auth} bytes")
@@ -210,24 +213,33 @@ class RequestParser:
         return stop
 
     def _quoted(self, data: bytes, position: int, end: int) -> int:
-        found = _QUOTED.match(data, position, position + MAX_QUOTED)
-        if found is None:
-            line_end = data.find(b"\n", position, position + MAX_QUOTED)
-            if line_end < 0:
-                if end - position >= MAX_QUOTED:
-                    raise _BadStreamError(f"a quoted argument has at most {MAX_QUOTED} bytes")
-                raise _NeedMoreError(position)
-            # The quoted form is for hands and cannot hold LF, so the frame ends here whatever was meant.
-            self._frame.refuse("ARG", "a quoted argument is not closed")
-            stop = line_end - 1 if data[line_end - 1] == _CR else line_end
-            self._consumed(0, max(stop - position, 1))
-            return stop
-        argument = self._unescape(found[1])
+        limit = min(end, position + MAX_QUOTED)
+        found = _QUOTED.match(data, position + 1 + self._scanned, limit)
+        assert found is not None
+        stop = found.end()
+        if stop == limit or data[stop] != _QUOTE:
+            return self._not_closed(data, position, stop, limit)
+        argument = self._unescape(data[position + 1 : stop])
         if self._admit_argument(len(argument)):
             self._frame.arguments.append(argument)
-        self._consumed(0, found.end() - position)
+        self._consumed(0, stop + 1 - position)
+        self._scanned = 0
         self._after_argument = True
-        return found.end()
+        return stop + 1
+
+    def _not_closed(self, data: bytes, position: int, scanned: int, limit: int) -> int:
+        """Up to `limit` there is no end of the quoted argument at `position`; it may still come."""
+        line_end = data.find(b"\n", scanned, limit)
+        if line_end < 0:
+            if limit - position >= MAX_QUOTED:
+                raise _BadStreamError(f"a quoted argument has at most {MAX_QUOTED} bytes")
+            self._scanned = scanned - position - 1
+            raise _NeedMoreError(position)
+        # The quoted form is for hands and cannot hold LF, so the frame ends here whatever was meant.
+        self._frame.refuse("ARG", "a quoted argument is not closed")
+        stop = line_end - 1 if data[line_end - 1] == _CR else line_end
+        self._consumed(0, max(stop - position, 1))
+        return stop
 
     def _unescape(self, text: bytes) -> bytes:
         def replace(found: re.Match[bytes]) -> bytes:
@@ -241,10 +253,13 @@ class RequestParser:
         return _ESCAPE.sub(replace, text) if b"\\" in text else text
 
     def _word(self, data: bytes, position: int, end: int) -> int:
+        if not data[position : position + 1].isalpha():
+            self._begins_no_word(data[position])
         found = _WORD.match(data, position)
         stop = found.end() if found else position
+        self._check_overhead(stop - position)
         if stop == end:
-            raise self._wait(data, position)
+            raise _NeedMoreError(position)
         word = data[position:stop]
         if self._verb_seen:
             self._option(word)
@@ -258,15 +273,20 @@ class RequestParser:
             if self._frame.spec is None:
                 self._frame.refuse("VERB", "no such verb; HELP lists them")
         else:
-            raise _BadStreamError("a frame begins with a verb; is this another protocol?")
+            raise _BadStreamError(_NO_VERB)
         self._consumed(stop - position, stop - position)
         return stop
+
+    def _begins_no_word(self, byte: int) -> None:
+        """Say so at once: whoever speaks another protocol, TLS for one, may wait for an answer in mid-word."""
+        if self._verb_seen:
+            raise _BadStreamError('an argument is length:bytes or "text", an option name or name=value')
+        if byte != _HASH or self._frame.tag:
+            raise _BadStreamError(_NO_VERB)
 
     def _option(self, word: bytes) -> None:
         found = _OPTION.fullmatch(word)
         if found is None:
-            if not word[:1].isalpha():
-                raise _BadStreamError('an argument is length:bytes or "text", an option name or name=value')
             self._frame.refuse("ARG", "an option is name or name=value, its name in lower case")
             return
         name = found[1].decode("ascii")

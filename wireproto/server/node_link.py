@@ -8,6 +8,8 @@ from typing import Final, Protocol, cast
 import hiredis
 
 from wireproto.core.commands import history_of
+from wireproto.core.names import quoted
+from wireproto.core.node_pipeline import NO_REPLY
 from wireproto.server.receive_buffer import RECEIVE_BUFFER
 
 WRITE_HIGH_WATER: Final = 1024 * 1024
@@ -52,7 +54,7 @@ class NodeLink(asyncio.BufferedProtocol):
             if isinstance(reply, GreetingError):
                 raise reply
             if isinstance(reply, Exception) and number < len(commands) - 2:
-                raise GreetingError(str(reply))
+                raise GreetingError(quoted(reply))
             replies.append(reply)
         role, info = replies[-2:]
         if self._greeting is None or self._greeting.has_data() or not self._greeting_replies.empty():
@@ -88,7 +90,7 @@ class NodeLink(asyncio.BufferedProtocol):
             self._greeting.feed(data)  # type: ignore[arg-type]  # it takes any buffer
             while (reply := self._greeting.gets()) is not False:
                 self._greeting_replies.put_nowait(reply)
-        except hiredis.ProtocolError:
+        except NO_REPLY:
             self._greeting_replies.put_nowait(GreetingError("it does not speak RESP"))
 
     def pause_writing(self) -> None:
