@@ -32,6 +32,8 @@ HOT_PATH = (
     "core/node_pipeline.py",
     "core/replica_reads.py",
     "core/replication_policy.py",
+    "core/quota_gate.py",
+    "core/quotas.py",
     "core/reply_wire.py",
     "core/request_encoding.py",
     "core/request_wire.py",

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from fuzz.cutting import split
 from tests.core.conversation import API_KEY, OTHER_KEY, SIGNING_KEY, SIGNING_KEY_ID, new_authority
-from wireproto.core.tokens import MAX_LIFETIME, Identity
+from wireproto.core.signing_keys import MAX_LIFETIME
+from wireproto.core.tokens import Identity
 from wireproto.errors import AuthError, ExpiredError
 
 _NOW: Final = 1_000_000.0

@@ -6,11 +6,14 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from wireproto.core.access import NO_QUOTA, Quota
 from wireproto.core.api_keys import ApiKeyRecord, hash_api_key
 from wireproto.core.limits import Limits
 from wireproto.core.metrics import Metrics
 from wireproto.core.node_health import NodeEvent
 from wireproto.core.node_pipeline import NodePipeline
+from wireproto.core.quota_table import PlacedQuota, QuotaTable, table_size
+from wireproto.core.quotas import Quotas
 from wireproto.core.replication_policy import ReplicationPolicy
 from wireproto.core.ring import HashRing
 from wireproto.core.server_session import ServerSession
@@ -98,10 +101,17 @@ class World:
         raise AssertionError(error)
 
 
-class Conversation:
-    """One session, ready for many small requests, and as many nodes as are asked for."""
+def quotas_of_client(quota: Quota) -> Quotas:
+    """The client's, at a server with two workers."""
+    quotas = Quotas(QuotaTable(memoryview(bytearray(table_size(workers=2, places=1))), workers=2, places=1))
+    quotas.update({"client": PlacedQuota(0, quota)})
+    return quotas
 
-    def __init__(self, nodes: int = 4) -> None:
+
+class Conversation:
+    """One session, ready for many small requests, and as many nodes as are asked for. A `quota` must be a large one."""
+
+    def __init__(self, nodes: int = 4, quota: Quota = NO_QUOTA) -> None:
         self._ring = ring(nodes)
         self.pipelines = [
             NodePipeline(name, lambda: None, max_requests=65536, max_bytes=1 << 26, max_value=1 << 20)
@@ -112,7 +122,10 @@ class Conversation:
             pipeline.change(NodeEvent.GREETED)
         record = ApiKeyRecord("key-id", hash_api_key(API_KEY), "client", "default", 0)
         authority = TokenAuthority([record], SIGNING_KEYS, 900)
-        context = SessionContext(Limits(), self._ring, authority, Metrics(), World(), ReplicationPolicy())
+        quotas = None if quota == NO_QUOTA else quotas_of_client(quota)
+        context = SessionContext(
+            Limits(), self._ring, authority, Metrics(), World(), ReplicationPolicy(), quotas=quotas
+        )
         lanes = [ShardLane(pipeline) for pipeline in self.pipelines]
         self.session = ServerSession(context, lanes, lambda: None, "peer")
         self.session.receive(b"AUTH %d:%b\n" % (len(API_KEY), API_KEY), NOW)

@@ -72,6 +72,6 @@ def test_a_result_is_written_and_shown_and_compared(
     for result in after["micro"]:
         result["ns_per_operation"] = {name: 2 * ns for name, ns in result["ns_per_operation"].items()}
     rows = [line for line in compare(before, after).splitlines() if line.startswith("session: ")]
-    assert len(rows) == 3
+    assert len(rows) == 6
     assert all(row.count(" 2.000") == 2 for row in rows)
     assert "in common" in compare(before, micro_document([], {}))

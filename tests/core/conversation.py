@@ -13,6 +13,7 @@ from wireproto.core.limits import Limits
 from wireproto.core.metrics import Metrics
 from wireproto.core.node_health import NodeEvent
 from wireproto.core.node_pipeline import NodePipeline
+from wireproto.core.quotas import Quotas
 from wireproto.core.replication_policy import ReplicationPolicy
 from wireproto.core.ring import HashRing
 from wireproto.core.server_session import ServerSession, SessionState
@@ -140,6 +141,7 @@ class Conversation:
         log_in: bool = True,
         nodes_answer: bool = True,
         lanes: list[ShardLane] | None = None,
+        quotas: Quotas | None = None,
     ) -> None:
         """`lanes` are those of another conversation, whose nodes this one shares."""
         self.world = World()
@@ -159,6 +161,7 @@ class Conversation:
             self.world,
             policy or ReplicationPolicy(),
             sealers,
+            quotas,
         )
         self.outputs = 0
         self.bug: Exception | None = None

@@ -130,7 +130,7 @@ def test_an_order_arrives_as_it_was_sent(settings: Settings) -> None:
         shards=tuple(SHARDS),
         views=tuple(VIEWS),
         files=CertificateFiles(Path("ca"), Path("c"), Path("k")),
-        descriptors=Descriptors(3, None, 5, 2, 1000),
+        descriptors=Descriptors(3, None, 5, 2, 1000, 6),
         server=ServerIdentity(1, 2.5),
         slot=1,
         restarts=4,
@@ -140,7 +140,7 @@ def test_an_order_arrives_as_it_was_sent(settings: Settings) -> None:
 
 def test_an_order_has_no_secret_that_a_worker_does_not_need() -> None:
     settings = Settings(api_key=API_KEY, nodes=(ShardAddress("a", "redis://:secret@h:1"),))
-    order = Order(settings, (), (), FILES, Descriptors(3, None, 5, 2, 1000), ServerIdentity(1, 2.5), 0)
+    order = Order(settings, (), (), FILES, Descriptors(3, None, 5, 2, 1000, 6), ServerIdentity(1, 2.5), 0)
     assert API_KEY not in str(order.to_json())
     assert "secret" not in str(order.to_json())
 

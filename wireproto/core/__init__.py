@@ -18,8 +18,11 @@ Nothing here touches a socket, a clock or dice; time, random bytes and transport
     api_keys          API keys: made, hashed, known again
     signing_keys      the keys that sign tokens, and which of them still verify
     token_form        the parts of a token, read strictly
+    quota_table       what the workers tell each other about clients that have a quota
+    quotas            what each client may still do
     tokens            bearer tokens: issued, verified
     dispatch          from requests to bundles, one per node
+    quota_gate        what of a client's quota one of its connections may use, and the answer to what it may not
     bundle            what travels together, and who has to do with it
     shard_lane        a client's way to a shard: the master, and which replica may be read
     replica_reads     which reads a replica may answer

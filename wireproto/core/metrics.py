@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Final
+
+LIMITED_KINDS: Final = ("requests", "bytes", "connections")
+"""What a quota is of."""
 
 
 @dataclass(slots=True)
@@ -21,6 +25,8 @@ class Metrics:
     """Connections that were closed for passing a limit, by its name."""
     credentials: Counter[str] = field(default_factory=Counter)
     """Credentials that were refused, by the kind of reason."""
+    limited: Counter[str] = field(default_factory=Counter)
+    """Refusals because a client's quota was used up, by its kind: requests, bytes or connections."""
     bytes_in: int = 0
     bytes_out: int = 0
     hits: int = 0
@@ -52,6 +58,7 @@ class Metrics:
             },
             "refused_credentials": dict(sorted(self.credentials.items())),
             "requests": requests,
+            "limited": {kind: self.limited[kind] for kind in LIMITED_KINDS},
             "hits": all_outcomes["READ", "OK"],
             "misses": all_outcomes["READ", "MISS"],
             "bytes_in": self.bytes_in,

@@ -70,12 +70,16 @@ class Backoff:
         return max(0.0, self._not_before - now)
 
     def failed(self, error: WireprotoError, started: float, now: float, random: float) -> None:
-        """Note an attempt that failed. Those that began before the last failure was known count as one with it."""
+        """Note an attempt that failed. Those that began before the last failure was known count as one with it.
+
+        A server that says when to come again is not asked before.
+        """
         if self._failures and started < self._failed_at:
             return
         self._failures += 1
         self._failed_at = now
-        self._not_before = now + self._policy.delay(self._failures, random)
+        asked_for = error.retry_after if isinstance(error, RequestError) else None
+        self._not_before = now + max(self._policy.delay(self._failures, random), asked_for or 0.0)
         self.error = error
 
     def succeeded(self) -> None:

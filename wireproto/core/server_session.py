@@ -19,6 +19,7 @@ from wireproto.core.answers import Answers, do_nothing
 from wireproto.core.commands import OK, error_line
 from wireproto.core.dispatch import Dispatch
 from wireproto.core.login import Login
+from wireproto.core.quota_gate import QuotaGate
 from wireproto.core.request_wire import EMPTY_LINE, Frame, RequestParser
 from wireproto.core.ring import place
 from wireproto.core.session_context import SessionContext
@@ -32,6 +33,8 @@ WEIGHT_OF_A_TURN: Final = 512
 """How much one client may ask of this process before the others have their turn: about 2 ms."""
 UNSENT_OF_A_TURN: Final = 256 * 1024
 """How many bytes of replies one client may heap up before they are written."""
+WEIGHT_OF_A_REFUSAL: Final = 3
+"""Added to that of a request which a quota refuses: it is read by the full parser."""
 _TO_NODES: Final = frozenset({Verb.READ, Verb.WRITE, Verb.DELETE, Verb.TOUCH})
 
 
@@ -65,6 +68,8 @@ class ServerSession:
         self.last_request_at = 0.0
         """When the last whole request was read; bytes that make no request do not count."""
         self.login = Login(context, peer)
+        self.gate: QuotaGate | None = None
+        """Of a client that has a quota."""
         self._context = context
         self._limits = context.limits
         self._parser = RequestParser(context.limits)
@@ -164,6 +169,8 @@ class ServerSession:
     def abandon(self) -> None:
         """The client is gone: what nodes still owe is read and dropped."""
         self.stop_reading()
+        if self.gate is not None:
+            self.gate.leave()
         self._on_output = do_nothing
         self._answers.abandon()
 
@@ -192,6 +199,8 @@ class ServerSession:
         self._blocked = False
         if self.state is _READY and not self.login.holds(self._now):
             self.state = SessionState.FRESH
+        if self.gate is not None:
+            self.gate.begin(self._now)
         parser = self._parser
         while position < end and self.state is not _CLOSED:
             room = self._room()
@@ -199,21 +208,28 @@ class ServerSession:
                 self._blocked = True
                 break
             if self.state is _READY and not parser.in_frame:
-                taken_to = self._dispatch.take_plain(data, position, room, self._now)
+                if self.gate is None:
+                    taken_to = self._dispatch.take_plain(data, position, room, self._now)
+                else:
+                    taken_to = self.gate.take_plain(self._dispatch, data, position, room)
+                    self._weight += self.gate.refused
                 if taken_to > position:
                     self.last_request_at = self._now
                     position = taken_to
                 if position == end or self._room() <= 0:
                     continue
+            begin = position
             frame, position = parser.read(data, position)
             if frame is None:
                 break
             if frame is EMPTY_LINE:
                 self._weight += 1
             else:
-                self._answer(frame)
+                self._answer(frame, position - begin)
         if position < end:
             self._keep(data[position:])
+        if self.gate is not None:
+            self.gate.end(position)
         if self.state is _CLOSED or (self._input_ended and not self._blocked):
             self.stop_reading()
         self._answers.end_of_read()
@@ -229,10 +245,13 @@ class ServerSession:
 
     # -- any frame
 
-    def _answer(self, frame: Frame) -> None:
-        """Answer a frame, or send it on its way to a node."""
+    def _answer(self, frame: Frame, size: int) -> None:
+        """Answer a frame of so many bytes, or send it on its way to a node."""
         self.last_request_at = self._now
         self._weight += frame.spec.weight if frame.spec else 1
+        if self.gate is not None and self.state is _READY and self.gate.refuses(frame, size):
+            self._weight += WEIGHT_OF_A_REFUSAL
+            return
         line = self._handle(frame)
         if line is None:
             return
@@ -289,12 +308,29 @@ class ServerSession:
 
     # -- who it is
 
+    def follow_quota(self) -> None:
+        """Quotas have changed. A connection that is open stays so, and counts."""
+        gate = self._gate_of(self.login.identity)
+        if self.gate is not None:
+            self.gate.leave()
+        if gate is not None:
+            gate.join()
+        self.gate = gate
+
+    def _gate_of(self, identity: Identity | None) -> QuotaGate | None:
+        quotas = self._context.quotas
+        meter = None if quotas is None or identity is None else quotas.meter_of(identity.client)
+        if identity is None or meter is None:
+            return None
+        return QuotaGate(self._context, self._answers, identity.client, meter)
+
     def _not_authenticated(self) -> bytes:
         if self.login.identity is not None:
             return error_line("EXPIRED", "the token of this connection is not valid any more; AUTH again")
         return error_line("AUTH", 'log in first: auth "your-api-key"')
 
     def _authenticate(self, credential: bytes) -> bytes:
+        known = self.login.identity
         try:
             line = self.login.authenticate(credential, self._now)
         except (AuthError, ExpiredError) as error:
@@ -302,19 +338,25 @@ class ServerSession:
                 self._context.metrics.closed_by_limit["credentials"] += 1
                 self.state = SessionState.CLOSED
             return error_line(error.code, str(error))
-        self._begin()
-        return line
+        return self._begin(known) or line
 
     def admit(self, identity: Identity, method: str, now: float) -> None:
         """Let in a client before its first request that has proved by another `method` than AUTH who it is."""
         self.login.accept(identity, method, now, self._context.surroundings.wall_clock())
-        self._begin()
+        self._begin(None)
 
-    def _begin(self) -> None:
-        """Take requests of whoever has logged in."""
+    def _begin(self, known: Identity | None) -> bytes:
+        """Take requests of whoever has logged in, and was `known` before; or the refusal, if its connections are many."""
         identity, sealers = self.login.identity, self._context.sealers
         assert identity is not None
+        if known is None:
+            gate = self._gate_of(identity)
+            if gate is not None and (refusal := gate.enter(self._now)):
+                self.login.identity = None
+                return refusal
+            self.gate = gate
         self.state = SessionState.READY
         self._parser.trusted = True
         sealer = None if sealers is None else sealers.for_namespace(identity.namespace)
         self._dispatch.use_namespace(identity.namespace, self.login.admission, sealer)
+        return b""

@@ -9,6 +9,7 @@ from typing import Protocol
 from wireproto.core.bundle import ValueSealer
 from wireproto.core.limits import Limits
 from wireproto.core.metrics import Metrics
+from wireproto.core.quotas import Quotas
 from wireproto.core.replication_policy import ReplicationPolicy
 from wireproto.core.ring import HashRing
 from wireproto.core.tokens import TokenAuthority
@@ -54,3 +55,5 @@ class SessionContext:
     surroundings: Surroundings
     policy: ReplicationPolicy
     sealers: Sealers | None = None
+    quotas: Quotas | None = None
+    """None where nobody has one."""

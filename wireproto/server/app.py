@@ -18,6 +18,7 @@ from wireproto.server.router import Shard
 from wireproto.server.serving import ListeningSockets, ServingProcess, Setup, connected
 from wireproto.server.shard_sources import shards_of
 from wireproto.server.shared_counters import SharedCounters, WorkerSlot
+from wireproto.server.shared_quotas import SharedQuotas
 from wireproto.server.state_folder import State, load_state
 from wireproto.server.statistics import ServerIdentity
 from wireproto.server.supervisor import Supervisor, core_count
@@ -38,7 +39,8 @@ async def serve(settings: Settings, announce: Callable[[str], None], shutdown: a
         workers = settings.workers or core_count()
         if workers == 1:
             slot = WorkerSlot(SharedCounters.create(slots=1, capacity=0), 0)
-            await _serve_alone(start, Setup(settings, sockets, tls, slot, server), shutdown)
+            quotas = SharedQuotas(workers=1)
+            await _serve_alone(start, Setup(settings, sockets, tls, slot, quotas.table, server), quotas, shutdown)
         else:
             await _serve_with_workers(start, workers, shutdown)
 
@@ -78,7 +80,7 @@ class _Start:
             self.announce(line)
 
 
-async def _serve_alone(start: _Start, setup: Setup, shutdown: asyncio.Event) -> None:
+async def _serve_alone(start: _Start, setup: Setup, quotas: SharedQuotas, shutdown: asyncio.Event) -> None:
     """Serve in this process."""
     settings = start.settings
     async with shards_of(settings) as watch, running([watch.run()], shutdown):
@@ -89,6 +91,7 @@ async def _serve_alone(start: _Start, setup: Setup, shutdown: asyncio.Event) -> 
             state = start.load_state()
             authority = TokenAuthority(state.records, state.signing_keys, settings.token_lifetime)
             process = ServingProcess(setup, router, authority)
+            process.use_quotas(quotas.assign(state.records))
             await process.serve(
                 shutdown,
                 ready=lambda: start.greet(state, watch.shards, router.down(), workers=[]),

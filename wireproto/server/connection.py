@@ -209,8 +209,7 @@ class ClientConnection:
         if not session.writing_stopped:
             data = session.data_to_send()
             if data:
-                self._metrics.bytes_out += len(data)
-                self.transport.write(data)
+                self._write(data)
             if session.has_held_replies and not self._partial_is_due:
                 self._partial_is_due = True
                 self._hub.flush_partial_later(self)
@@ -222,6 +221,13 @@ class ClientConnection:
             self._read_or_pause()
         if session.is_finished:
             self.close()
+
+    def _write(self, data: bytes) -> None:
+        self._metrics.bytes_out += len(data)
+        gate = self.session.gate
+        if gate is not None:
+            gate.sent(len(data), monotonic())
+        self.transport.write(data)
 
     def _read_or_pause(self) -> None:
         self._reading = self.session.wants_input
@@ -239,8 +245,7 @@ class ClientConnection:
         try:
             data = session.data_to_send(partial=True)
             if data:
-                self._metrics.bytes_out += len(data)
-                self.transport.write(data)
+                self._write(data)
         except Exception as error:
             self._end_because_of(error)
 

@@ -8,13 +8,15 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
 from wireproto.core.limits import Limits
 from wireproto.core.metrics import Metrics
+from wireproto.core.quota_table import PlacedQuota, QuotaTable
+from wireproto.core.quotas import Quotas
 from wireproto.core.replication_policy import ReplicationPolicy
 from wireproto.core.session_context import SessionContext
 from wireproto.core.tokens import TokenAuthority
@@ -67,6 +69,7 @@ class Setup:
     sockets: ListeningSockets
     tls: ssl.SSLContext
     slot: WorkerSlot
+    quotas: QuotaTable
     server: ServerIdentity
     restarts: int = 0
     """How often the worker in this slot has been replaced."""
@@ -96,6 +99,7 @@ class ServingProcess:
         self.drain_timeout = settings.drain_timeout
         """Seconds for open requests once it shuts down."""
         self._slot = setup.slot
+        self._quotas = Quotas(setup.quotas)
         self._statistics = Statistics(metrics, router, setup.slot, setup.server, setup.restarts)
         context = SessionContext(
             limits=_limits(settings),
@@ -104,6 +108,7 @@ class ServingProcess:
             metrics=metrics,
             surroundings=ProcessSurroundings(router, self._statistics),
             policy=_policy(settings),
+            quotas=self._quotas,
         )
         self._hub = ConnectionHub(context, router, settings, setup.slot)
         self._tls_listener = Listener(setup.sockets.tls, self._hub, setup.tls)
@@ -114,6 +119,12 @@ class ServingProcess:
     def use_certificate(self, tls: ssl.SSLContext) -> None:
         """Shake hands with it from now on. Connections that are open keep theirs."""
         self._tls_listener.tls = tls
+
+    def use_quotas(self, quotas: Mapping[str, PlacedQuota]) -> None:
+        """Hold clients to these from now on, also on connections that are open. The others have none."""
+        self._quotas.update(quotas)
+        for connection in self._hub.open:
+            connection.session.follow_quota()
 
     async def serve(
         self, shutdown: asyncio.Event, ready: Callable[[], None], beside: Sequence[Coroutine[None, None, None]] = ()

@@ -7,13 +7,11 @@ the middle of it leaves the one before. A checksum finds what was overwritten wh
 
 from __future__ import annotations
 
-import mmap
-import os
-import sys
-import tempfile
 import zlib
 from enum import IntEnum
 from typing import Final
+
+from wireproto.server.shared_memory import mapped, nameless_file
 
 READ_ATTEMPTS: Final = 100
 """A record is written ten times a second and read in microseconds: the second attempt finds it whole."""
@@ -47,9 +45,7 @@ class SharedCounters:
         words = -(-capacity // _WORD)
         self._record = (_HEAD + words) * _WORD
         size = slots * (_WORDS * _WORD + 2 * self._record)
-        if os.fstat(descriptor).st_size < size:
-            os.truncate(descriptor, size)
-        self._memory = memoryview(mmap.mmap(descriptor, size))
+        self._memory = mapped(descriptor, size)
         numbers = self._memory[: slots * _WORDS * _WORD].cast("I")
         self.phases, self.connections, self.sequence = (
             numbers[start : start + slots] for start in range(0, slots * _WORDS, slots)
@@ -58,11 +54,8 @@ class SharedCounters:
 
     @classmethod
     def create(cls, slots: int, capacity: int) -> SharedCounters:
-        """Empty slots in a file without a name, which is gone with the last process that has it."""
-        if sys.platform == "linux":
-            return cls(os.memfd_create("wireproto-counters"), slots, capacity)
-        with tempfile.TemporaryFile() as file:
-            return cls(os.dup(file.fileno()), slots, capacity)
+        """Empty slots in a file of their own."""
+        return cls(nameless_file("counters"), slots, capacity)
 
     def write(self, slot: int, record: bytes) -> None:
         """Put a record in the place of the slot's last. Raises ValueError if it is too long."""

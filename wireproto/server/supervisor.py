@@ -21,9 +21,10 @@ from wireproto.server.certificates import CertificateFiles
 from wireproto.server.router import Shard
 from wireproto.server.serving import ListeningSockets
 from wireproto.server.shared_counters import SharedCounters
+from wireproto.server.shared_quotas import SharedQuotas
 from wireproto.server.state_folder import State
 from wireproto.server.statistics import ROOM, ROOM_PER_SHARD, ServerIdentity
-from wireproto.server.worker_messages import Descriptors, Message, Order, keys_to_json
+from wireproto.server.worker_messages import Descriptors, Message, Order, keys_to_json, quotas_to_json
 from wireproto.server.worker_process import WorkerProcess
 from wireproto.settings import Settings
 
@@ -58,6 +59,7 @@ class Supervisor:
     ) -> None:
         shards = len(settings.nodes) or settings.shards
         self._counters = SharedCounters.create(count, ROOM + ROOM_PER_SHARD * shards)
+        self._quotas = SharedQuotas(count)
         self.on_refused: Callable[[str], None] = lambda shard: None
         """Called with the name of a shard whose master a worker finds to be none."""
         self._sockets = sockets
@@ -72,6 +74,7 @@ class Supervisor:
                 counters=self._counters.descriptor,
                 slots=count,
                 capacity=self._counters.capacity,
+                quotas=self._quotas.descriptor,
             ),
             server=server,
             slot=0,
@@ -124,7 +127,7 @@ class Supervisor:
 
     async def begin(self, state: State) -> None:
         """Have all workers serve. Raises ConfigurationError."""
-        self._keys = keys_to_json(state)
+        self._keys = {**keys_to_json(state), "quotas": quotas_to_json(self._quotas.assign(state.records))}
         for worker in self._workers:
             worker.tell({"keys": self._keys})
         await self._all_report("ready")
@@ -182,6 +185,7 @@ class Supervisor:
             await worker.listen()
             end = await worker.ended()
             self._counters.retire(slot)
+            self._quotas.retire(slot)
             if self._stopping.is_set():
                 return
             quick_deaths = quick_deaths + 1 if worker.age < QUICK_DEATH else 0

@@ -39,8 +39,8 @@ class ProcessSurroundings:
         return self._statistics.as_json()
 
     def audit(self, event: str, details: Mapping[str, object]) -> None:
-        """Log who came in and who was refused. The details are names and addresses, never what a client sent."""
-        level = logging.WARNING if event == "refused" else logging.DEBUG
+        """Log who came in, was refused or met a quota. The details are names and addresses, not what a client sent."""
+        level = logging.WARNING if event in ("refused", "limited") else logging.DEBUG
         audit_log.log(level, "%s %s", event, json.dumps(dict(details)))
 
     def report_bug(self, error: Exception | str) -> str:

@@ -29,7 +29,8 @@ from wireproto.server.certificates import server_context
 from wireproto.server.router import Router
 from wireproto.server.serving import ListeningSockets, ServingProcess, Setup, connected
 from wireproto.server.shared_counters import SharedCounters, WorkerSlot
-from wireproto.server.worker_messages import Descriptors, Message, Order, authority_from_json, to_line
+from wireproto.server.shared_quotas import quota_table
+from wireproto.server.worker_messages import Descriptors, Message, Order, authority_from_json, quotas_from_json, to_line
 
 EXIT_BUG: Final = 1
 EXIT_CONFIGURATION: Final = 2
@@ -91,6 +92,7 @@ class Worker:
                 return
             authority = authority_from_json(self._keys.result(), settings.token_lifetime)
             self._process = ServingProcess(setup, router, authority)
+            self._process.use_quotas(quotas_from_json(self._keys.result()["quotas"]))
             await self._process.serve(self._shutdown, lambda: self._report({"ready": True}))
 
     # -- the supervisor
@@ -160,6 +162,7 @@ def _setup(order: Order) -> Setup:
         sockets=_sockets(descriptors),
         tls=server_context(order.files, order.settings.tls_minimum),
         slot=WorkerSlot(SharedCounters(descriptors.counters, descriptors.slots, descriptors.capacity), order.slot),
+        quotas=quota_table(descriptors.quotas, descriptors.slots, order.slot),
         server=order.server,
         restarts=order.restarts,
     )

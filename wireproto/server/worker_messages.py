@@ -1,7 +1,7 @@
 """What a supervisor and its workers say to each other: JSON objects, one a line, over pipes that nobody else has.
 
     supervisor -> worker    {"order": ...}                  what to serve and where
-                            {"keys": ...}                   whom to let in; then it serves
+                            {"keys": ...}                   whom to let in, and their quotas; then it serves
                             {"views": [...]}                how shards stand
                             {"reload_certificate": true}    take the certificate's files for new connections
                             {"drain": true}                 take nothing new, answer what is open, end
@@ -16,12 +16,14 @@ Secrets travel here, and not in arguments or the environment, which other proces
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from wireproto.core.api_keys import ApiKeyRecord
 from wireproto.core.keyring import NO_KEYS, Keyring
+from wireproto.core.quota_table import PlacedQuota
 from wireproto.core.signing_keys import SigningKeys
 from wireproto.core.tokens import TokenAuthority
 from wireproto.core.topology import ShardView
@@ -48,10 +50,11 @@ class Descriptors:
     counters: int
     slots: int
     capacity: int
+    quotas: int
 
     def to_inherit(self) -> list[int]:
         """The numbers of the files."""
-        return [number for number in (self.tls, self.plain, self.counters) if number is not None]
+        return [number for number in (self.tls, self.plain, self.counters, self.quotas) if number is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,16 @@ def authority_from_json(value: Message, token_lifetime: int) -> TokenAuthority:
     """The authority of a message that `keys_to_json` has made. `token_lifetime` is in seconds."""
     state = keys_from_json(value)
     return TokenAuthority(state.records, state.signing_keys, token_lifetime)
+
+
+def quotas_to_json(placed: Mapping[str, PlacedQuota]) -> Message:
+    """What clients with a quota are to be held to, by their names."""
+    return {client: quota.to_json() for client, quota in placed.items()}
+
+
+def quotas_from_json(value: Message) -> dict[str, PlacedQuota]:
+    """What `quotas_to_json` has made a message of."""
+    return {client: PlacedQuota.from_json(quota) for client, quota in value.items()}
 
 
 def _plain(value: Any) -> Any:
