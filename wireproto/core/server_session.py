@@ -346,7 +346,7 @@ class ServerSession:
         self._begin(None)
 
     def _begin(self, known: Identity | None) -> bytes:
-        """Take requests of whoever has logged in, and was `known` before; or the refusal, if its connections are many."""
+        """Take requests of whoever has logged in, who was `known` before. The refusal if it has too many connections."""
         identity, sealers = self.login.identity, self._context.sealers
         assert identity is not None
         if known is None:
