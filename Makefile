@@ -9,10 +9,10 @@ INSTALLED := build/installed
 SOURCES   := setup.py setup.cfg pyproject.toml $(shell find wireproto -name '*.py')
 AS_INSTALLED := PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(INSTALLED):$(CURDIR)
 # What a build changes: the tests of the core, and of what moves its bytes.
-BOTH_BUILDS := tests/core tests/client tests/live/test_clients.py tests/live/test_cuts.py \
+BOTH_BUILDS := tests/core tests/client tests/live/test_client_certificates.py tests/live/test_clients.py tests/live/test_cuts.py \
   tests/live/test_faults.py tests/live/test_limits.py tests/live/test_model.py tests/live/test_s_client.py tests/live/test_tls.py
 
-.PHONY: run test test-pure test-installed check format bench bench-peers chaos fuzz clean
+.PHONY: run test test-pure test-installed check check-tls format bench bench-peers chaos fuzz clean
 
 run: $(VENV)/.run
 	@exec $(BIN)/python server.py $(ARGS)
@@ -32,6 +32,15 @@ check: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Whether TLS is as Mozilla's "modern" profile wants it. sslyze is in an environment of its own: it is no part of this.
+check-tls: $(VENV)/.bench $(VENV)-tls/.done
+	@$(BIN)/python -m bench.tls_profile $(VENV)-tls/bin/sslyze
+
+$(VENV)-tls/.done: | $(VENV)/bin/python
+	$(BIN)/python -m venv $(VENV)-tls
+	$(VENV)-tls/bin/python -m pip install --quiet --disable-pip-version-check 'sslyze >= 6.3, < 7'
+	@touch $@
 
 # `make bench ARGS=--quick`; the results go to bench/results.
 bench: $(VENV)/.bench $(INSTALLED)/.done
@@ -81,4 +90,4 @@ $(INSTALLED)/.done: $(SOURCES) | $(VENV)/bin/python
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) $(VENV)-tls .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

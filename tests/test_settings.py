@@ -40,6 +40,9 @@ SAMPLES: dict[str, tuple[tuple[str, Any], tuple[str, Any]]] = {
     "key": (("a.pem", Path("a.pem")), ("/b c/ä.pem", Path("/b c/ä.pem"))),
     "tls_minimum": (("TLSv1.2", "TLSv1.2"), ("TLSv1.3", "TLSv1.3")),
     "certs_folder": (("one", Path("one")), ("/two", Path("/two"))),
+    "client_certificates": (("optional", "optional"), ("required", "required")),
+    "client_ca": (("ca.pem", Path("ca.pem")), ("/b c/ä.pem", Path("/b c/ä.pem"))),
+    "development_secrets": (("anywhere", "anywhere"), ("loopback", "loopback")),
     "nodes": (
         ("a=redis://h:1", (A,)),
         (
@@ -94,8 +97,11 @@ SAMPLES: dict[str, tuple[tuple[str, Any], tuple[str, Any]]] = {
 """Two texts for every setting, and what they stand for."""
 
 ALONG: dict[str, dict[str, str]] = {
+    "host": {"WIREPROTO_DEVELOPMENT_SECRETS": "anywhere"},
     "cert": {"WIREPROTO_KEY": "key.pem"},
     "key": {"WIREPROTO_CERT": "cert.pem"},
+    "client_certificates": {"WIREPROTO_CLIENT_CA": "ca.pem"},
+    "client_ca": {"WIREPROTO_CLIENT_CERTIFICATES": "optional"},
     "sentinels": {"WIREPROTO_REPLICAS": "1"},
 }
 """What a setting cannot do without."""
@@ -680,6 +686,32 @@ def test_a_plain_port_anywhere_else_is_refused(sources: Sources, host: str) -> N
     assert sources.error() == (
         f"file {sources.file}, key plain_port: refused, because host '{host}' is not a loopback address"
         " and API keys would travel in the clear"
+    )
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "cache.example.com", "localhost.example.com"])
+def test_development_secrets_are_for_loopback(host: str) -> None:
+    assert refused(["--host", host]) == (
+        f"flag --host: '{host}' is not a loopback address, and the development certificate is for those alone;"
+        " give cert and key, or for a lab development_secrets = anywhere"
+    )
+    own, _ = parse(["--host", host, "--cert", "c.pem", "--key", "k.pem"], {})
+    assert not own.may_use_development_secrets
+    assert parse(["--host", host, "--development-secrets", "anywhere"], {})[0].may_use_development_secrets
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "::1", "localhost"])
+def test_development_secrets_will_do_on_loopback(host: str) -> None:
+    assert parse(["--host", host], {})[0].may_use_development_secrets
+
+
+def test_the_authority_of_clients_and_its_use_belong_together() -> None:
+    for choice in ("optional", "required"):
+        assert refused(["--client-certificates", choice]) == (
+            "flag --client-certificates: needs the setting client_ca too"
+        )
+    assert refused(["--client-ca", "ca.pem"]) == (
+        "flag --client-ca: does nothing unless client_certificates is optional or required"
     )
 
 

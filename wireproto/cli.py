@@ -41,14 +41,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _check(settings: Settings) -> int:
     """Look at what the settings name, without starting anything. Raises ConfigurationError."""
-    from wireproto.server.certificates import CertificateFiles, server_context
+    from wireproto.server.certificate_care import check_own_files
     from wireproto.server.embedded import find_program
     from wireproto.server.keyring_file import load_keyring
     from wireproto.server.node_endpoint import NodeEndpoint
     from wireproto.server.sentinel_address import SentinelAddress
 
-    if settings.cert is not None and settings.key is not None:
-        server_context(CertificateFiles(None, settings.cert, settings.key), settings.tls_minimum)
+    check_own_files(settings)
     load_keyring(settings)
     for shard in settings.nodes:
         urls = list(shard.node_urls)
@@ -67,8 +66,9 @@ def _check(settings: Settings) -> int:
 async def _serve(settings: Settings) -> int:
     from wireproto.server.app import serve
 
-    shutdown = asyncio.Event()
+    shutdown, look_again = asyncio.Event(), asyncio.Event()
     asked_to_stop = False
+    has_terminal = terminal_answers()
 
     def stop(number: int) -> None:
         """Drain on the first signal; end at once on the second. Nodes that were started here end with this process."""
@@ -78,11 +78,34 @@ async def _serve(settings: Settings) -> int:
         asked_to_stop = True
         shutdown.set()
 
+    def hang_up() -> None:
+        """An operator has changed secrets; or the terminal is closed that this was started from, and with it this."""
+        if has_terminal and not terminal_answers():
+            stop(signal.SIGHUP)
+        else:
+            look_again.set()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number)
-    await serve(settings, lambda line: print(line, flush=True), shutdown)
+    loop.add_signal_handler(signal.SIGHUP, hang_up)
+    await serve(settings, _say, shutdown, look_again)
     return 0 if asked_to_stop else EXIT_BUG
+
+
+def terminal_answers() -> bool:
+    """Whether this process was started from a terminal that is still there. Started with nohup it is on its own."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return False
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 if __name__ == "__main__":

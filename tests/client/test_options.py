@@ -29,6 +29,18 @@ def test_a_url_says_it_all() -> None:
     assert (found.timeout, found.pool_size, found.retries) == (1.5, 3, 0)
 
 
+def test_a_certificate_comes_from_anywhere() -> None:
+    environment = {"WIREPROTO_CLIENT_CERT": "env.pem", "WIREPROTO_CLIENT_KEY": "env.key"}
+    url = "wireproto://h?cert=url.pem&key=url.key"
+    for found, name in (
+        (options(None, environment), "env"),
+        (options(url, environment), "url"),
+        (options(url, environment, certificate="argument.pem", certificate_key=Path("argument.key")), "argument"),
+    ):
+        assert (found.certificate, found.certificate_key) == (Path(f"{name}.pem"), Path(f"{name}.key"))
+    assert options("wireproto://h?cert=both.pem").certificate_key is None
+
+
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
@@ -73,7 +85,7 @@ def test_the_url_of_the_environment_is_not_for_another_host() -> None:
 
 
 def test_an_empty_variable_is_none() -> None:
-    names = ("URL", "API_KEY", "CA", "TIMEOUT")
+    names = ("URL", "API_KEY", "CA", "CLIENT_CERT", "CLIENT_KEY", "TIMEOUT")
     assert options(None, {f"WIREPROTO_{name}": "" for name in names}) == ClientOptions()
 
 
@@ -103,6 +115,7 @@ def test_an_empty_variable_is_none() -> None:
         "wireproto://secret@h?pool_size=0",
         "wireproto://secret@h?pool_size=1_0",
         "wireproto://secret@h?ca",
+        "wireproto://secret@h?key=only.pem",
         "wireproto://secret@[h",
     ],
 )

@@ -19,7 +19,8 @@ from tests.client.fake_server import Cache, FakeServer, Peer
 from wireproto import AsyncClient, Client
 from wireproto.client.options import OptionArguments
 from wireproto.errors import ConfigurationError, NodeDownError, NodeTimeoutError
-from wireproto.server.certificates import ensure_development_certificates, server_context
+from wireproto.server.certificates import ensure_development_certificates
+from wireproto.server.tls_context import server_context
 
 Ping = Callable[[str, OptionArguments], None]
 

@@ -311,6 +311,15 @@ def test_a_connection_that_can_do_no_more_is_retired_when_it_is_owed_nothing(cod
     assert talk.credentials.best(talk.now) == shown
 
 
+@pytest.mark.parametrize("has_certificate", [True, False])
+def test_who_logs_in_by_certificate_has_another_connection_to_try(has_certificate: bool) -> None:
+    talk = Talk(credentials=Credentials(None, has_certificate=has_certificate))
+    assert talk.session.is_ready
+    assert talk.ask("a") == b"#1 READ 1:k\n"
+    assert talk.hear(b"#1 ERR EXPIRED :x\n") == [("a", "ERR")]
+    assert talk.session.is_over == has_certificate
+
+
 def test_a_renewal_that_fails_retires_the_connection() -> None:
     talk = logged_in()
     talk.now += 76

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from tests.core.conversation import API_KEY, OTHER_KEY, Conversation, key_of
-from tests.core.test_server_session import BAD, GOOD, LIVES, SMALL
+from tests.core.test_bad_frames import CASES, SMALL
 from wireproto.core.access import Quota
 from wireproto.core.quota_gate import CONNECTION_RETRY_MS
 from wireproto.core.quota_table import PlacedQuota, QuotaTable, table_size
@@ -152,11 +152,11 @@ def test_whatever_is_a_request_is_refused_and_whatever_is_none_is_told_what_is_w
     counted(bound)
     counted(free)
     limited = other = 0
-    for name, stream in [(name, stream) for name, (stream, _) in GOOD.items()] + [
-        (name, stream) for name, (stream, _, end) in BAD.items() if end == LIVES
-    ]:
-        free.say(stream)
-        bound.say(stream)
+    for name, case in CASES.items():
+        if case.closes(case.replies):
+            continue
+        free.say(case.data)
+        bound.say(case.data)
         expected, found = counted(free), counted(bound)
         for (verb, outcome), count in expected.items():
             if outcome in ("OK", "MISS", "CONFLICT") and verb not in UNCOUNTED:

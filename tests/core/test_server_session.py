@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from tests.core.conversation import API_KEY, NODE_NAMES, OTHER_KEY, Conversation, key_of
+import pytest
+
+from tests.core.conversation import API_KEY, NODE_NAMES, OTHER_KEY, SIGNING_KEYS, Conversation, key_of
+from wireproto.core.api_keys import ApiKeyRecord, hash_api_key
 from wireproto.core.bundle import Bundle
 from wireproto.core.limits import Limits
 from wireproto.core.server_session import SessionState
@@ -192,6 +195,50 @@ def test_a_token_that_runs_out_is_told_and_can_be_renewed() -> None:
 def test_a_wrong_credential_on_an_authenticated_connection_leaves_it_authenticated() -> None:
     talk = Conversation()
     assert talk.say(b'auth "wrong"\nREAD 1:k\n').endswith(b"\nMISS\n")
+
+
+def certified(**more: int) -> Conversation:
+    """A conversation that waits for its login, where a certificate's name stands for a client."""
+    talk = Conversation(log_in=False)
+    record = ApiKeyRecord("k3", hash_api_key(b"key-3"), "shop", "shop-ns", 0, certificate="shop.example", **more)
+    talk.authority.update([ApiKeyRecord("k1", hash_api_key(API_KEY), "client", "ns", 0), record], SIGNING_KEYS)
+    return talk
+
+
+def test_a_certificate_logs_in_until_its_end() -> None:
+    talk = certified()
+    end = int(talk.world.now) + 100
+    talk.session.log_in_by_certificate(["unknown", "shop.example"], end, talk.now)
+    assert talk.say(b"READ 1:k\n") == b"MISS\n"
+    assert talk.session.login.identity is not None
+    assert talk.session.login.identity.client == "shop"
+    [(event, details)] = talk.world.events
+    assert (event, details["method"], details["client"]) == ("authenticated", "certificate", "shop")
+    talk.now += 100 + LEEWAY - 1
+    assert talk.say(b"READ 1:k\n") == b"MISS\n"
+    talk.now += 1
+    assert talk.say(b"READ 1:k\n").startswith(b"ERR EXPIRED ")
+    assert talk.say(b'auth "%b"\n' % API_KEY).startswith(b"ERR AUTH :a connection stays with the client")
+
+
+def test_a_certificate_is_good_for_no_longer_than_its_key_record() -> None:
+    talk = certified(expires=1_000_050)
+    talk.session.log_in_by_certificate(["shop.example"], 2_000_000, talk.now)
+    assert talk.say(b"READ 1:k\n") == b"MISS\n"
+    talk.now += 50 + LEEWAY
+    assert talk.say(b"READ 1:k\n").startswith(b"ERR EXPIRED ")
+
+
+@pytest.mark.parametrize("names", [[], ["nobody.example"], ["SHOP.example"]])
+def test_a_certificate_of_nobody_leaves_the_login_to_auth(names: list[str]) -> None:
+    talk = certified()
+    talk.session.log_in_by_certificate(names, 2_000_000, talk.now)
+    assert talk.say(b"READ 1:k\n").startswith(b"ERR AUTH ")
+    [(event, details)] = talk.world.events
+    assert (event, details["method"], details["names"]) == ("refused", "certificate", names)
+    assert talk.say(b'auth "%b"\n' % API_KEY).startswith(b"OK ")
+    assert talk.say(b"READ 1:k\n") == b"MISS\n"
+    assert [details["method"] for event, details in talk.world.events if event == "authenticated"] == ["api_key"]
 
 
 def test_a_frame_before_auth_is_held_to_its_limit() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -21,6 +22,7 @@ import psutil
 import pytest
 import redis
 
+from tests.authority import Authority
 from tests.live.running import REPOSITORY, RawClient, RunningServer, client_context, keys_by_node, wait_until
 from wireproto.server.certificates import ensure_development_certificates
 from wireproto.server.embedded import find_program
@@ -164,6 +166,19 @@ def test_a_port_in_use(tmp_path: Path) -> None:
     assert done.stderr.startswith(f"wireproto: cannot listen on 127.0.0.1 port {port}: ")
     assert "--port takes another" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_development_secrets_are_not_for_other_machines(tmp_path: Path) -> None:
+    done = run(tmp_path, "--host", "0.0.0.0")
+    assert done.returncode == 2
+    assert "the development certificate is for those alone; give cert and key" in done.stderr
+    issued = Authority(tmp_path).issue(dns=["localhost"])
+    own = ("--host", "0.0.0.0", "--cert", str(issued.certificate), "--key", str(issued.key))
+    done = run(tmp_path, *own)
+    assert done.returncode == 2
+    assert "there is no API key, and where other machines reach the server it makes none by itself" in done.stderr
+    assert "wireproto keys create" in done.stderr
+    assert not list(tmp_path.rglob("api-keys.json"))
 
 
 def test_no_plain_port_for_other_machines(tmp_path: Path) -> None:
@@ -368,17 +383,27 @@ def test_a_node_behind_tls(start_server: StartServer, start_redis: StartRedis, t
         "trusted": f"rediss://:secret@localhost:{port}/0?ssl_ca_certs={files.ca}",
         "unverified": f"rediss://:secret@localhost:{port}/0?ssl_cert_reqs=none",
         "unknown": f"rediss://:secret@localhost:{port}/0",
+        "strange": f"rediss://:secret@localhost:{port}/0?ssl_ca_certs={Authority(tmp_path).ca}",
+        # An address that resolvers know and that is in no certificate.
+        "misnamed": f"rediss://:secret@127.1:{port}/0?ssl_ca_certs={files.ca}",
     }
     environment = {"WIREPROTO_NODES": ",".join(f"{name}={url}" for name, url in urls.items())}
     server = start_server(environment=environment)
-    assert "nodes that cannot be reached: unknown" in server.lines
-    assert "certificate verify failed" in server.log()
-    assert "secret" not in server.log()
+    assert "nodes that cannot be reached: misnamed strange unknown" in server.lines
+    log = server.log()
+    assert "secret" not in log
+    for name, reason in (
+        ("unknown", "self-signed certificate in certificate chain|unable to get local issuer"),
+        ("strange", "self-signed certificate in certificate chain|unable to get local issuer"),
+        ("misnamed", "(Hostname|IP address) mismatch"),
+    ):
+        assert re.search(f"node {name} cannot be used: .*certificate verify failed: ({reason})", log), log
     with server.plain() as client:
         keys = {name: key for name, (key,) in keys_by_node(client).items()}
         for name in ("trusted", "unverified"):
             assert client.ask(b"WRITE %d:%b 1:v\n" % (len(keys[name]), keys[name])) == b"OK"
-        assert client.ask(b"READ %d:%b\n" % (len(keys["unknown"]), keys["unknown"])).startswith(b"ERR DOWN ")
+        for name in ("unknown", "strange", "misnamed"):
+            assert client.ask(b"READ %d:%b\n" % (len(keys[name]), keys[name])).startswith(b"ERR DOWN ")
 
 
 def test_a_node_that_is_down_at_the_start_is_told_and_taken_when_it_comes(

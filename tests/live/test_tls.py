@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import _ssl
 import contextlib
+import ctypes
 import os
 import signal
 import socket
@@ -428,3 +430,81 @@ def test_the_smallest_records_delay_nobody(server: RunningServer) -> None:
             slowest = max(slowest, time.monotonic() - started)
         sender.join()
         assert slowest < 0.25
+
+
+def change_keys(tls: ssl.SSLObject) -> None:
+    """Ask for new keys on both sides, which Python cannot: by OpenSSL's own function (`SSL_key_update`)."""
+    library = ctypes.CDLL(_ssl.__file__)
+    library.SSL_key_update.argtypes = (ctypes.c_void_p, ctypes.c_int)
+    # `SSL *` is the second member of CPython's object, behind its socket.
+    place = id(tls._sslobj) + object.__basicsize__ + ctypes.sizeof(ctypes.c_void_p)  # type: ignore[attr-defined]
+    assert library.SSL_key_update(ctypes.c_void_p.from_address(place), 1) == 1
+    tls.do_handshake()
+
+
+def test_a_flood_of_new_keys_delays_nobody_and_ends(server: RunningServer) -> None:
+    with TlsClient(server) as client, server.plain() as other:
+        client.log_in()
+        flood = b""
+        for _ in range(5_000):
+            change_keys(client.tls)
+            flood += client.outgoing.read()
+        ended = threading.Event()
+
+        def send() -> None:
+            with contextlib.suppress(ConnectionError):  # it is not all taken
+                client.socket.sendall(flood)
+            ended.set()
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        slowest = 0.0
+        while not ended.is_set():
+            started = time.monotonic()
+            assert other.ask(b"PING\n") == b"OK"
+            slowest = max(slowest, time.monotonic() - started)
+        sender.join()
+        assert slowest < 0.25
+        with contextlib.suppress(ConnectionError):
+            while client.socket.recv(1 << 16):
+                pass
+    assert "Traceback" not in server.log()
+
+
+@pytest.mark.parametrize(
+    ("version", "alert"),
+    [(0x0300, "handshake_failure"), *((version, "protocol_version") for version in (0x0301, 0x0302, 0x0303))],
+    ids=["SSL 3", "TLS 1.0", "TLS 1.1", "TLS 1.2"],
+)
+def test_what_is_older_is_answered_with_an_alert(server: RunningServer, version: int, alert: str) -> None:
+    """A ClientHello that offers nothing newer (RFC 5246, section 7.4.1.2)."""
+    ciphers = bytes.fromhex("c02b c02f cca9 009c 002f 0035")
+    body = version.to_bytes(2, "big") + os.urandom(32) + b"\0" + len(ciphers).to_bytes(2, "big") + ciphers + b"\1\0"
+    hello = b"\1" + len(body).to_bytes(3, "big") + body
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as raw:
+        raw.sendall(b"\x16\3\1" + len(hello).to_bytes(2, "big") + hello)
+        answer = b""
+        while data := raw.recv(4096):
+            answer += data
+    assert answer[:1] == b"\x15", "an alert"
+    assert answer[RECORD_HEAD:] == bytes([2, {"handshake_failure": 40, "protocol_version": 70}[alert]])
+
+
+def test_nobody_renegotiates_where_tls_1_2_is_allowed(start_server: Callable[..., RunningServer]) -> None:
+    server = start_server("--tls-minimum", "TLSv1.2", "--shards", "1")
+    command = ["openssl", "s_client", "-tls1_2", "-connect", f"localhost:{server.port}", "-CAfile", str(server.ca)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        heard = b""
+        while b"Verify return code: 0" not in heard:
+            heard += process.stdout.readline()
+        process.stdin.write(b"R\n")
+        process.stdin.flush()
+        heard = process.stdout.read()
+        assert process.wait(10) != 0
+    assert b"RENEGOTIATING" in heard
+    assert b"no renegotiation" in heard
+    with server.tls() as client:
+        assert client.ask(b"PING\n") == b"OK"

@@ -1,17 +1,19 @@
-"""What the server does beside serving: it keeps its certificate fresh."""
+"""Which certificate the server uses, and that one made for development stays fresh while it runs."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from tests.authority import Authority
+from wireproto.errors import ConfigurationError
 from wireproto.server import certificate_care
-from wireproto.server.certificates import ensure_development_certificates, server_context
+from wireproto.server.certificate_care import certificate_files, check_own_files, chosen_context, load_chosen_tls
+from wireproto.server.certificates import ensure_development_certificates
 from wireproto.settings import Settings
 
 
@@ -22,26 +24,59 @@ async def eventually(condition: object) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_certificate_that_is_renewed_or_replaced_is_loaded_and_a_broken_one_is_not(
+async def test_a_certificate_that_is_due_is_renewed_and_a_damaged_one_is_told_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr(certificate_care, "RENEWAL_CHECK", 0.01)
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(certificate_care, "CERTIFICATE_CHECK", 0.01)
     settings = Settings(certs_folder=tmp_path)
     nearly_over = datetime.now(UTC) - timedelta(days=70)
     files = ensure_development_certificates(tmp_path, nearly_over)
-    first = server_context(files, "TLSv1.3")
-    used = [first]
-    watching = asyncio.create_task(certificate_care.keep_certificate_fresh(settings, files, used.append))
+    old = files.cert.read_bytes()
+    caring = asyncio.create_task(certificate_care.keep_certificate_fresh(settings))
     try:
-        await eventually(lambda: used[-1] is not first)
-        renewed = used[-1]
-        good = files.cert.read_bytes()
+        await eventually(lambda: files.cert.read_bytes() != old)
         files.cert.write_text("damaged")
-        await eventually(lambda: "stays as it is" in caplog.text)
-        assert used[-1] is renewed
-        files.cert.write_bytes(good)
-        os.utime(files.cert, ns=(1, 1))
-        await eventually(lambda: used[-1] is not renewed)
+        await eventually(lambda: "the development certificate cannot be renewed" in caplog.text)
     finally:
-        watching.cancel()
+        caring.cancel()
+
+
+def test_the_files_are_the_users_or_those_made_here(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    issued = authority.issue(dns=["localhost"])
+    own = Settings(cert=issued.certificate, key=issued.key, client_ca=authority.ca, client_certificates="required")
+    files = certificate_files(own)
+    assert (files.ca, files.cert, files.key, files.client_ca) == (None, issued.certificate, issued.key, authority.ca)
+    made = certificate_files(
+        Settings(certs_folder=tmp_path / "certs", client_ca=authority.ca, client_certificates="optional")
+    )
+    assert made.ca == tmp_path / "certs" / "ca.pem"
+    assert made.client_ca == authority.ca
+
+
+def test_the_settings_say_what_tls_is_like(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    for choice, minimum in (("optional", "TLSv1.2"), ("required", "TLSv1.3")):
+        settings = Settings(
+            certs_folder=tmp_path / "certs", client_ca=authority.ca, client_certificates=choice, tls_minimum=minimum
+        )
+        context = chosen_context(settings, load_chosen_tls(settings, certificate_files(settings)))
+        assert context.verify_mode.name == f"CERT_{choice.upper()}"
+        assert context.minimum_version.name == minimum.replace(".", "_")
+
+
+def test_a_check_looks_at_what_is_there_and_makes_nothing(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    issued = authority.issue(dns=["localhost"])
+    check_own_files(Settings(certs_folder=tmp_path / "certs"))
+    check_own_files(Settings(cert=issued.certificate, key=issued.key))
+    check_own_files(Settings(client_ca=authority.ca, client_certificates="required"))
+    assert not (tmp_path / "certs").exists()
+    for bad in (
+        Settings(cert=issued.certificate, key=issued.certificate),
+        Settings(client_ca=issued.key, client_certificates="required"),
+        Settings(cert=issued.certificate, key=issued.key, client_ca=issued.key, client_certificates="required"),
+    ):
+        with pytest.raises(ConfigurationError):
+            check_own_files(bad)

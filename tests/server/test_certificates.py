@@ -22,7 +22,8 @@ from cryptography.x509.oid import NameOID
 
 from wireproto.errors import ConfigurationError
 from wireproto.server.certificate_making import AUTHORITY_LIFETIME, SERVER_LIFETIME
-from wireproto.server.certificates import CertificateFiles, ensure_development_certificates, server_context
+from wireproto.server.certificates import CertificateFiles, ensure_development_certificates
+from wireproto.server.tls_context import server_context
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 NAMES = ["ca.key", "ca.pem", "server.key", "server.pem"]
@@ -402,12 +403,13 @@ def test_a_folder_that_cannot_be_one_is_refused(tmp_path: Path) -> None:
     assert "Not a directory" in refusal(tmp_path / "file" / "certs")
 
 
-def test_a_key_that_others_can_read_is_warned_of(
-    folder: Path, files: CertificateFiles, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_key_that_others_can_read_is_refused(folder: Path, files: CertificateFiles) -> None:
     (folder / "ca.key").chmod(0o644)
+    assert refusal(folder) == (
+        f"private key {folder / 'ca.key'}: other users can use it (mode 0644); run: chmod 600 {folder / 'ca.key'}"
+    )
+    (folder / "ca.key").chmod(0o600)
     ensure_development_certificates(folder, NOW)
-    assert f"run: chmod 600 {folder / 'ca.key'}" in caplog.text
 
 
 # --- Several at once --------------------------------------------------------------------------------------------------
@@ -497,6 +499,7 @@ def test_the_certificate_of_the_usual_command_is_accepted(
 def test_a_chain_and_a_key_may_be_in_one_file(own: CertificateFiles, tmp_path: Path) -> None:
     both = tmp_path / "both.pem"
     both.write_bytes(own.key.read_bytes() + own.cert.read_bytes())
+    both.chmod(0o600)
     server_context(CertificateFiles(None, both, both), "TLSv1.3")
 
 
@@ -535,6 +538,8 @@ def test_what_is_not_pem_is_refused_by_name(own: CertificateFiles, tmp_path: Pat
     openssl("x509", "-in", own.cert, "-outform", "der", "-out", der)
     text.write_text("hello")
     empty.write_text("")
+    for path in (text, empty, own.cert):
+        path.chmod(0o600)
     assert refused_context(der, own.key).startswith(f"certificate {der}: it holds no PEM certificate")
     assert f"openssl x509 -inform der -in {der}" in refused_context(der, own.key)
     for path in (text, empty):
@@ -548,6 +553,7 @@ def test_what_is_not_pem_is_refused_by_name(own: CertificateFiles, tmp_path: Pat
 def test_damage_is_told_of_the_right_file(own: CertificateFiles, tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.pem"
     damaged.write_bytes(own.cert.read_bytes().replace(b"M", b"!", 1))
+    damaged.chmod(0o600)
     assert refused_context(damaged, own.key) == f"certificate {damaged}: it is damaged"
     damaged.write_bytes(own.key.read_bytes()[:60] + b"\n-----END PRIVATE KEY-----\n")
     assert str(damaged) in refused_context(own.cert, damaged)
@@ -581,11 +587,12 @@ def test_a_certificate_out_of_its_time_is_warned_of_and_accepted(
     assert len(messages) == (1 if warning else 0)
 
 
-@pytest.mark.parametrize("readable", [0o640, 0o604, 0o644])
-def test_a_readable_key_is_warned_of_and_accepted(
-    own: CertificateFiles, readable: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    own.key.chmod(readable)
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o660, 0o622])
+def test_a_key_that_others_can_use_is_refused(own: CertificateFiles, mode: int) -> None:
+    own.key.chmod(mode)
+    assert refused_context(own.cert, own.key) == (
+        f"private key {own.key}: other users can use it (mode {mode:04o}); run: chmod 600 {own.key}"
+    )
+    own.key.chmod(0o400)
+    own.cert.chmod(0o644)
     server_context(own, "TLSv1.3")
-    (record,) = caplog.records
-    assert record.getMessage() == f"private key {own.key} can be read by other users; run: chmod 600 {own.key}"

@@ -101,6 +101,28 @@ def test_the_state_does_not_show_its_secrets(folder: Path) -> None:
     assert repr(state.signing_keys.newest.secret) not in repr(state)
 
 
+def test_no_key_is_made_where_none_may_be_made(folder: Path) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_state(folder, api_key_from_environment=None, namespace="orders", may_make_api_key=False)
+    assert str(caught.value) == (
+        f"state folder {folder}: there is no API key, and where other machines reach the server it makes none by"
+        " itself; run: wireproto keys create CLIENT, or set WIREPROTO_API_KEY"
+    )
+    assert not (folder / API_KEYS_FILE).exists()
+    own = load_state(folder, api_key_from_environment=OWN_KEY, namespace="orders", may_make_api_key=False)
+    assert own.new_api_key is None
+    made = load(folder)
+    later = load_state(folder, api_key_from_environment=None, namespace="orders", may_make_api_key=False)
+    assert later.records == made.records
+
+
+def test_the_environments_key_is_the_same_at_every_look(folder: Path) -> None:
+    """Else a running server would take it for a new one."""
+    state = load(folder, OWN_KEY)
+    assert state.records[0].created == 0
+    assert read_state(folder, api_key_from_environment=OWN_KEY, namespace="orders") == state
+
+
 def test_later_starts_have_the_same_keys(folder: Path) -> None:
     first, second, third = load(folder), load(folder), load(folder, namespace="other")
     assert first.new_api_key is not None

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ from wireproto.server.shared_counters import Phase
 from wireproto.server.state_folder import State
 from wireproto.server.statistics import ServerIdentity
 from wireproto.server.supervisor import Supervisor, core_count, pause_before_restart
+from wireproto.server.tls_material import TlsMaterial
 from wireproto.server.worker_messages import (
     Descriptors,
     Order,
@@ -49,7 +51,7 @@ VIEWS = [
     ),
     ShardView("b", NodeView("/s", "unix:///s", pid=77)),
 ]
-FILES = CertificateFiles(None, Path("cert.pem"), Path("key.pem"))
+TLS = TlsMaterial(CertificateFiles(None, Path("cert.pem"), Path("key.pem")), b"certificate", b"key")
 
 PRETENDING = """
 import json, os, signal, sys, time
@@ -85,7 +87,7 @@ def always(then: str) -> str:
 async def supervising(count: int, **settings: object) -> AsyncIterator[Supervisor]:
     chosen = Settings(port=0, **settings)  # type: ignore[arg-type]
     with closing(ListeningSockets.bind(chosen)) as sockets:
-        supervisor = Supervisor(chosen, FILES, sockets, ServerIdentity(os.getpid(), time.monotonic()), count)
+        supervisor = Supervisor(chosen, TLS, sockets, ServerIdentity(os.getpid(), time.monotonic()), count)
         async with supervisor.spawned():
             yield supervisor
 
@@ -129,7 +131,7 @@ def test_an_order_arrives_as_it_was_sent(settings: Settings) -> None:
         settings=settings,
         shards=tuple(SHARDS),
         views=tuple(VIEWS),
-        files=CertificateFiles(Path("ca"), Path("c"), Path("k")),
+        tls=TlsMaterial(CertificateFiles(Path("ca"), Path("c"), Path("k"), Path("d")), b"\xff", b"key", b"ca"),
         descriptors=Descriptors(3, None, 5, 2, 1000, 6),
         server=ServerIdentity(1, 2.5),
         slot=1,
@@ -140,9 +142,9 @@ def test_an_order_arrives_as_it_was_sent(settings: Settings) -> None:
 
 def test_an_order_has_no_secret_that_a_worker_does_not_need() -> None:
     settings = Settings(api_key=API_KEY, nodes=(ShardAddress("a", "redis://:secret@h:1"),))
-    order = Order(settings, (), (), FILES, Descriptors(3, None, 5, 2, 1000, 6), ServerIdentity(1, 2.5), 0)
+    order = Order(settings, (), (), TLS, Descriptors(3, None, 5, 2, 1000, 6), ServerIdentity(1, 2.5), 0)
     assert API_KEY not in str(order.to_json())
-    assert "secret" not in str(order.to_json())
+    assert ":secret@" not in str(order.to_json())
 
 
 def test_keys_arrive_as_they_were_sent() -> None:
@@ -300,6 +302,38 @@ async def test_a_worker_that_does_not_drain_is_killed(
             pass
         assert all(map(is_gone, pids))
     assert "killed: 2" in caplog.text
+
+
+TELLING = PRETENDING.replace("THEN", "pass").replace(
+    """    elif "drain" in message:""",
+    """    if "keys" in message or "tls" in message or "order" in message:
+        with open(sys.argv[1], "a") as file:
+            file.write(line)
+    elif "drain" in message:""",
+)
+
+
+async def test_new_secrets_are_told_to_all_workers_and_to_those_to_come(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    told = tmp_path / "told"
+    monkeypatch.setattr(worker_process, "COMMAND", (sys.executable, "-c", TELLING, str(told)))
+
+    def count(text: str) -> int:
+        return told.read_text().count(text) if told.exists() else 0
+
+    new_state = State((replace(STATE.records[0], client="renamed"),), STATE.signing_keys)
+    new_tls = replace(TLS, certificate=b"renewed")
+    async with supervising(2) as supervisor, serving(supervisor):
+        assert (count("renamed"), count("renewed")) == (0, 0)
+        supervisor.use_keys(new_state)
+        supervisor.use_tls(new_tls)
+        await eventually(lambda: (count("renamed"), count("renewed")) == (2, 2))
+        first = supervisor.pids[0]
+        os.kill(first, signal.SIGKILL)
+        await eventually(lambda: (count("renamed"), count("renewed")) == (3, 3))
+    newest = told.read_text().splitlines()[-2:]
+    assert [next(iter(json.loads(line))) for line in newest] == ["order", "keys"]
 
 
 # -- a worker without a supervisor

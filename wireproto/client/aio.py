@@ -224,7 +224,7 @@ class AsyncClient(Generic[V]):
         """Start without a connection, in this loop."""
         self._loop = loop
         self._process = os.getpid()
-        self._credentials = Credentials(self.options.api_key)
+        self._credentials = Credentials(self.options.api_key, has_certificate=self.options.certificate is not None)
         self._backoff = Backoff(self._policy)
         self._connection: MultiplexedConnection | None = None
         self._connecting: asyncio.Task[MultiplexedConnection | WireprotoError] | None = None

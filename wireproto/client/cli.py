@@ -30,6 +30,8 @@ connection:
                             (default: wireproto://localhost:7379)
   WIREPROTO_API_KEY         the API key, which a command line would show to every user of the machine
   --ca, or WIREPROTO_CA     the authority of the server's certificate (default: certs/ca.pem, if it is there)
+  --cert, --cert-key, or WIREPROTO_CLIENT_CERT, WIREPROTO_CLIENT_KEY
+                            a certificate of your own and its key, where the server asks for one
   --timeout, or WIREPROTO_TIMEOUT   seconds
 
 exit codes:
@@ -72,6 +74,10 @@ def _options(arguments: argparse.Namespace) -> OptionArguments:
     options: OptionArguments = {}
     if arguments.timeout is not None:
         options["timeout"] = arguments.timeout
+    if arguments.cert is not None:
+        options["certificate"] = arguments.cert
+    if arguments.cert_key is not None:
+        options["certificate_key"] = arguments.cert_key
     if arguments.ca is not None:
         options["ca"] = arguments.ca
     elif not os.environ.get("WIREPROTO_CA") and not _url_names_ca(arguments.url) and LOCAL_AUTHORITY.is_file():
@@ -130,6 +136,8 @@ def _connection(default: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(add_help=False, argument_default=default)
     parser.add_argument("--url", metavar="URL", help="where the server is")
     parser.add_argument("--ca", metavar="FILE", help="PEM file of the authority to trust")
+    parser.add_argument("--cert", metavar="FILE", help="PEM file of a certificate of your own")
+    parser.add_argument("--cert-key", metavar="FILE", help="PEM file of its private key, if it is not in the same")
     parser.add_argument("--timeout", metavar="SECONDS", type=float, help="for the whole call (default: 5)")
     return parser
 

@@ -10,7 +10,10 @@ from wireproto.errors import ConfigurationError, Effect, NodeDownError, RequestE
 
 
 def tls_context(options: ClientOptions) -> ssl.SSLContext | None:
-    """TLS 1.3, the server's certificate and name checked; None for a plain connection. Raises ConfigurationError."""
+    """TLS 1.3, the server's certificate and name checked, and the client's own shown if it has one.
+
+    None for a plain connection. Raises ConfigurationError.
+    """
     if not options.tls:
         return None
     try:
@@ -22,7 +25,30 @@ def tls_context(options: ClientOptions) -> ssl.SSLContext | None:
     if not options.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
+    if options.certificate is not None:
+        _load_certificate(context, options)
     return context
+
+
+def _load_certificate(context: ssl.SSLContext, options: ClientOptions) -> None:
+    """Have the context show the client's own certificate where a server asks for it. Raises ConfigurationError."""
+    assert options.certificate is not None
+    key = options.certificate_key or options.certificate
+
+    def no_password() -> str:
+        # Without this OpenSSL asks at the terminal.
+        raise ConfigurationError(f"the key {key} of the client's certificate is encrypted; write it without a password")
+
+    try:
+        context.load_cert_chain(options.certificate, options.certificate_key, password=no_password)
+    except ssl.SSLError as fault:
+        is_no_pair = fault.reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH")
+        reason = f"its key {key} belongs to another" if is_no_pair else f"it or its key {key} is no PEM, or damaged"
+        raise ConfigurationError(f"the client's certificate {options.certificate} cannot be used: {reason}") from None
+    except OSError as fault:
+        raise ConfigurationError(
+            f"the client's certificate {options.certificate} with key {key} cannot be read: {fault.strerror or fault}"
+        ) from None
 
 
 def connect_failure(fault: OSError | RequestError, options: ClientOptions) -> WireprotoError:

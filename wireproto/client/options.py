@@ -15,6 +15,12 @@ from wireproto.errors import ArgumentError, ConfigurationError
 DEFAULT_PORT: Final = 7379
 _SCHEMES: Final[Mapping[str, bool]] = {"wireproto": True, "wireproto+plain": False}
 _FORM: Final = "wireproto://KEY@host:port?ca=path, or wireproto+plain:// for a connection without TLS"
+_PATHS: Final[Mapping[str, str]] = {
+    "ca": "WIREPROTO_CA",
+    "certificate": "WIREPROTO_CLIENT_CERT",
+    "certificate_key": "WIREPROTO_CLIENT_KEY",
+}
+"""Options that are files, and their variables."""
 _NO_UNITS: Final = "must be a number of seconds, more than 0"
 
 
@@ -26,6 +32,8 @@ class OptionArguments(TypedDict, total=False):
     tls: bool
     api_key: str | bytes | None
     ca: str | Path | None
+    certificate: str | Path | None
+    certificate_key: str | Path | None
     verify: bool
     timeout: float
     connect_timeout: float
@@ -50,6 +58,10 @@ class ClientOptions:
     """The key that the server gave out, or a token (a JWT) in its place."""
     ca: Path | None = None
     """A PEM file with the authority that signed the server's certificate, instead of those that the system trusts."""
+    certificate: Path | None = None
+    """A PEM file with the client's own certificate, for servers that ask for one. It may log in without an API key."""
+    certificate_key: Path | None = None
+    """The certificate's private key, without a password; None if it stands in the same file."""
     verify: bool = True
     """Dangerous when False: the client then gives its API key to anybody who answers at this address."""
     timeout: float = 5.0
@@ -82,6 +94,8 @@ class ClientOptions:
                 raise ConfigurationError(f"{name} must be a whole number from {low} to {high}")
         if self.api_key is not None and not 0 < len(self.api_key) <= 4096:
             raise ConfigurationError("the API key must have 1 to 4096 bytes")
+        if self.certificate is None and self.certificate_key is not None:
+            raise ConfigurationError("certificate_key needs a certificate too")
 
     @property
     def address(self) -> str:
@@ -135,7 +149,7 @@ def call_timeout(timeout: float | None, default: float) -> float:
 def _converted(name: str, value: Any) -> Any:
     if name == "api_key" and isinstance(value, str):
         return value.encode()
-    if name == "ca" and isinstance(value, str):
+    if name in _PATHS and isinstance(value, str):
         return Path(value)
     return value
 
@@ -144,8 +158,9 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if key := environment.get("WIREPROTO_API_KEY"):
         found["api_key"] = key.encode()
-    if ca := environment.get("WIREPROTO_CA"):
-        found["ca"] = Path(ca)
+    for name, variable in _PATHS.items():
+        if path := environment.get(variable):
+            found[name] = Path(path)
     if seconds := environment.get("WIREPROTO_TIMEOUT"):
         found["timeout"] = _seconds("WIREPROTO_TIMEOUT", seconds)
     return found
@@ -166,14 +181,21 @@ def _whole(name: str, text: str) -> int:
     return int(text)
 
 
+def _path(_name: str, text: str) -> Path:
+    return Path(text)
+
+
 _URL_OPTIONS: Final = {
-    "ca": lambda _name, text: Path(text),
-    "timeout": _seconds,
-    "connect_timeout": _seconds,
-    "retries": _whole,
-    "pool_size": _whole,
-    "max_in_flight": _whole,
+    "ca": ("ca", _path),
+    "cert": ("certificate", _path),
+    "key": ("certificate_key", _path),
+    "timeout": ("timeout", _seconds),
+    "connect_timeout": ("connect_timeout", _seconds),
+    "retries": ("retries", _whole),
+    "pool_size": ("pool_size", _whole),
+    "max_in_flight": ("max_in_flight", _whole),
 }
+"""What may stand behind the `?`: the option, and how it is read."""
 
 
 def _named(source: str, url: str) -> dict[str, Any]:
@@ -198,8 +220,8 @@ def _from_url(url: str) -> dict[str, Any]:
     if credential := parts.username or parts.password:
         found["api_key"] = unquote_to_bytes(credential)
     for name, text in parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)):
-        read = _URL_OPTIONS.get(name)
-        if read is None:
+        if name not in _URL_OPTIONS:
             raise ConfigurationError(f"its option must be one of {', '.join(_URL_OPTIONS)}")
-        found[name] = read(name, text)
+        option, read = _URL_OPTIONS[name]
+        found[option] = read(name, text)
     return found

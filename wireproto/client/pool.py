@@ -25,7 +25,7 @@ class ConnectionPool:
     def __init__(self, options: ClientOptions, policy: RetryPolicy) -> None:
         self._options = options
         self._tls = tls_context(options)
-        self._credentials = Credentials(options.api_key)
+        self._credentials = Credentials(options.api_key, has_certificate=options.certificate is not None)
         self._policy = policy
         self.is_closed = False
         self._begin()

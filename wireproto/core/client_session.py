@@ -210,7 +210,7 @@ class ClientSession(Generic[W]):
     def _note_error(self, code: str) -> None:
         if code == "PROTO":
             raise ProtocolError("the server cannot trust this connection any more")
-        if code in _RETIRING and self._credentials.api_key is not None and self.state is _READY:
+        if code in _RETIRING and self._credentials.can_log_in and self.state is _READY:
             self.state = SessionState.RETIRED
             if code != "CLOSING":
                 self._credentials.forget()

@@ -12,10 +12,13 @@ class Credentials:
     """What a client can show: its API key, or the token that it was given for it. Shared by its connections.
 
     An API key with a dot in it is a token that the user brought along; it cannot be traded for another.
+    `has_certificate`: a new connection may be logged in by its TLS, without any of them.
     """
 
-    def __init__(self, api_key: bytes | None) -> None:
+    def __init__(self, api_key: bytes | None, *, has_certificate: bool = False) -> None:
         self.api_key = api_key
+        self.can_log_in = api_key is not None or has_certificate
+        """Whether a new connection may be accepted where an old one no longer is."""
         self._token: tuple[bytes, float] | None = None
 
     def best(self, now: float) -> bytes | None:

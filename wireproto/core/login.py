@@ -89,13 +89,25 @@ class Login:
             return b"OK %b ttl=%d\n" % (encode_argument(token.encode("ascii")), time_left)
         return b"OK ttl=%d\n" % time_left
 
+    def by_certificate(self, names: list[str], expires_at: int, now: float) -> bool:
+        """Log in whom a verified certificate with these names is for, until its end; whether it is for anybody."""
+        world = self._context.surroundings
+        wall_clock = world.wall_clock()
+        identity = self._authority.by_certificate(names, wall_clock, expires_at)
+        if identity is None:
+            reason = "the certificate is of no known client"
+            world.audit("refused", {"peer": self._peer, "method": "certificate", "reason": reason, "names": names})
+            return False
+        self.accept(identity, "certificate", now, wall_clock)
+        return True
+
     def accept(self, identity: Identity, method: str, now: float, wall_clock: float) -> None:
         """Speak for `identity` from now on, which was proved by `method`. `wall_clock` is the time since 1970."""
         event = "authenticated" if self.identity is None else "renewed"
         self.identity = identity
         self.admission = Admission(identity.access)
         self._epoch = self._authority.epoch
-        self._expires_at = now + identity.accepted_until - wall_clock
+        self._expires_at = now + self._authority.accepted_until(identity) - wall_clock
         self._audit(event, {"method": method})
 
     # -- to stay

@@ -340,13 +340,17 @@ class ServerSession:
             return error_line(error.code, str(error))
         return self._begin(known) or line
 
-    def admit(self, identity: Identity, method: str, now: float) -> None:
-        """Let in a client before its first request that has proved by another `method` than AUTH who it is."""
-        self.login.accept(identity, method, now, self._context.surroundings.wall_clock())
-        self._begin(None)
+    def log_in_by_certificate(self, names: list[str], expires_at: int, now: float) -> None:
+        """Let in a client that has shown a verified certificate with these names, valid until `expires_at` (Unix time).
+
+        Before its first request. If the certificate is for nobody here, the client has to AUTH like any other.
+        """
+        self._now = now
+        if self.login.by_certificate(names, expires_at, now):
+            self._begin(None)
 
     def _begin(self, known: Identity | None) -> bytes:
-        """Take requests of whoever has logged in, who was `known` before. The refusal if it has too many connections."""
+        """Take requests of whoever has logged in and was `known` before; the refusal of one connection too many."""
         identity, sealers = self.login.identity, self._context.sealers
         assert identity is not None
         if known is None:

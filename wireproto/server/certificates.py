@@ -1,4 +1,4 @@
-"""Certificates: the user's own, or a development authority and a server certificate made by it.
+"""Certificates: where the server's lie, and the development authority with the server certificate that it makes.
 
 The authority stays for years, and its key for good, so that clients that trust it need not be touched; the server's
 certificate is short-lived, and made anew when a third of its life or less is left. ECDSA P-256, at most 89
@@ -10,12 +10,10 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import ssl
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -31,23 +29,24 @@ from cryptography.hazmat.primitives.serialization import (
 
 from wireproto.errors import ConfigurationError
 from wireproto.server.certificate_making import AUTHORITY_NAME, SERVER_LIFETIME, Pair, make_authority, make_server
+from wireproto.server.key_files import read_private_key
 
 RENEW_BEFORE_END: Final = SERVER_LIFETIME / 3
-_TLS_1_2_CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
-"""Forward secrecy and authenticated encryption only. TLS 1.3 has nothing else; this does not touch its ciphers."""
-_NOT_A_PAIR: Final = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
-"""OpenSSL's reasons for a key that is not the certificate's; the last one if the algorithms differ."""
 
 log = logging.getLogger("wireproto.certificates")
 
 
 @dataclass(frozen=True, slots=True)
 class CertificateFiles:
-    """PEM files. `ca` is what clients are to trust; None if that is not ours to say."""
+    """PEM files. `ca` is what clients are to trust; None if that is not ours to say.
+
+    `client_ca` has the authorities of the certificates that clients show.
+    """
 
     ca: Path | None
     cert: Path
     key: Path
+    client_ca: Path | None = None
 
 
 def ensure_development_certificates(folder: Path, now: datetime) -> CertificateFiles:
@@ -86,38 +85,6 @@ def _ensure(folder: Path, files: CertificateFiles, now: datetime) -> None:
         _write_pair(authority, ca, ca_key)
     if server is None or not _still_good(server, server_key, authority.certificate, now):
         _write_pair(make_server(authority, now), files.cert, files.key)
-
-
-def server_context(files: CertificateFiles, minimum: str) -> ssl.SSLContext:
-    """TLS for the server, of the version `minimum` (`TLSv1.3` or `TLSv1.2`) or newer.
-
-    The curves are OpenSSL's own choice, X25519 first: Python 3.11 can set only one, and not X25519. Session tickets are
-    OpenSSL's defaults too. Raises ConfigurationError when a file is missing or cannot work; what clients may refuse or
-    others may read is logged as a warning.
-    """
-    content = _read_own(files.cert, "certificate")
-    key_content = _read_own(files.key, "private key")
-    _warn_if_shared(files.key)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion[minimum.replace(".", "_")]
-    context.set_ciphers(_TLS_1_2_CIPHERS)
-    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
-
-    def no_password() -> str:
-        # Without this OpenSSL asks at the terminal, where nobody may be.
-        raise ConfigurationError(
-            f"private key {files.key}: it is encrypted; write it without a password, into a file of mode 0600: "
-            f"openssl pkey -in {files.key} -out plain.key"
-        )
-
-    try:
-        context.load_cert_chain(files.cert, files.key, password=no_password)
-    except ssl.SSLError as error:
-        raise ConfigurationError(_load_problem(files, content, key_content, error)) from None
-    except OSError as error:
-        raise ConfigurationError(f"certificate {files.cert}: {error.strerror or error}") from None
-    _warn_of_dates(files.cert, content)
-    return context
 
 
 # -- what is due
@@ -174,14 +141,13 @@ def _read_certificate(path: Path) -> x509.Certificate | None:
 def _read_key(path: Path) -> ec.EllipticCurvePrivateKey | None:
     """The private key in a file; None if there is no file. Raises ConfigurationError, OSError."""
     try:
-        key = load_pem_private_key(path.read_bytes(), password=None)
+        key = load_pem_private_key(read_private_key(path), password=None)
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise _damaged(path, "it is not a PEM private key without a password") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise _damaged(path, "it is not an ECDSA key, so it was not made here")
-    _warn_if_shared(path)
     return key
 
 
@@ -212,51 +178,3 @@ def _write(path: Path, content: bytes, mode: int) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-
-
-# -- what can be wrong with the user's own
-
-
-def _read_own(path: Path, what: str) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"{what} {path}: {error.strerror or error}") from None
-
-
-def _warn_if_shared(key: Path) -> None:
-    if key.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
-        log.warning("private key %s can be read by other users; run: chmod 600 %s", key, key)
-
-
-def _load_problem(files: CertificateFiles, content: bytes, key_content: bytes, error: ssl.SSLError) -> str:
-    """What OpenSSL means, which for most of these says `PEM lib` and not of which file."""
-    if error.reason in _NOT_A_PAIR:
-        return f"private key {files.key}: does not belong to certificate {files.cert}"
-    if b"CERTIFICATE-----" not in content:
-        return (
-            f"certificate {files.cert}: it holds no PEM certificate; if it is DER: "
-            f"openssl x509 -inform der -in {files.cert} -out cert.pem"
-        )
-    if b"PRIVATE KEY-----" not in key_content:
-        return f"private key {files.key}: it holds no PEM private key"
-    try:
-        x509.load_pem_x509_certificates(content)
-    except ValueError:
-        return f"certificate {files.cert}: it is damaged"
-    if error.reason:
-        return f"certificate {files.cert} with key {files.key}: OpenSSL says: {error.reason.lower().replace('_', ' ')}"
-    return f"private key {files.key}: it is damaged"
-
-
-def _warn_of_dates(path: Path, content: bytes) -> None:
-    """Clients will say so too, but not where an operator looks."""
-    try:
-        certificate = x509.load_pem_x509_certificate(content)
-    except ValueError:
-        return  # OpenSSL has taken it and is the one to ask
-    begin, end, now = certificate.not_valid_before_utc, certificate.not_valid_after_utc, datetime.now(UTC)
-    if end < now:
-        log.warning("certificate %s ran out on %s: clients will refuse it", path, end.date())
-    elif begin > now:
-        log.warning("certificate %s is not valid before %s: clients will refuse it", path, begin.date())

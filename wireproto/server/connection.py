@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from time import monotonic
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from wireproto.core.server_session import ServerSession
 from wireproto.core.session_context import SessionContext
+from wireproto.server.peer_certificate import certificate_end, certificate_names
 from wireproto.server.receive_buffer import RECEIVE_BUFFER
 from wireproto.server.router import Router
 from wireproto.server.shared_counters import WorkerSlot
@@ -140,6 +141,11 @@ class ClientConnection:
         self.session = ServerSession(hub.context, hub.router.lanes_for_client(), self._on_output, self._peer)
         hub.open.add(self)
         self._metrics.open += 1
+
+    def log_in_by_certificate(self, certificate: dict[str, Any]) -> None:
+        """The client has shown a certificate (`getpeercert`) that OpenSSL has verified."""
+        names, end = certificate_names(certificate), certificate_end(certificate)
+        self.session.log_in_by_certificate(names, end, monotonic())
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where to put what comes next, without TLS."""

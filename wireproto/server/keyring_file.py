@@ -10,6 +10,7 @@ from typing import Final
 from wireproto.core.keyring import NO_KEYS, Keyring
 from wireproto.errors import ConfigurationError
 from wireproto.server.private_files import damaged, locked, make_private, read_private_json, write_private_json
+from wireproto.server.secrets_watch import WatchedSecret
 from wireproto.settings import Settings
 
 KEYRING_FILE: Final = "keyring.json"
@@ -83,3 +84,18 @@ def _errors_of(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ConfigurationError(f"keyring {path}: {error.strerror or error}") from None
+
+
+def watched_keyring(settings: Settings, at_start: Keyring, use: Callable[[Keyring], None]) -> WatchedSecret[Keyring]:
+    """The keyring as a secret that may change while the server runs. A file that vanishes does not end encryption."""
+    in_use = at_start
+
+    def load() -> Keyring:
+        return load_keyring(settings, must_exist=bool(in_use.keys))
+
+    def take(keyring: Keyring) -> None:
+        nonlocal in_use
+        in_use = keyring
+        use(keyring)
+
+    return WatchedSecret("the keys that encrypt values", (keyring_path(settings),), load, take, at_start)

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from wireproto.core.keyring import NO_KEYS, Keyring
 from wireproto.core.limits import Limits
 from wireproto.core.metrics import Metrics
 from wireproto.core.quota_table import PlacedQuota, QuotaTable
@@ -21,14 +22,17 @@ from wireproto.core.replication_policy import ReplicationPolicy
 from wireproto.core.session_context import SessionContext
 from wireproto.core.tokens import TokenAuthority
 from wireproto.core.topology import ShardView
+from wireproto.errors import ConfigurationError
 from wireproto.server.background import either, running
 from wireproto.server.connection import ConnectionHub
 from wireproto.server.listener import Listener, bind
+from wireproto.server.process_sealer import process_sealer
 from wireproto.server.router import Router, Shard
 from wireproto.server.shared_counters import Phase, WorkerSlot
 from wireproto.server.statistics import ServerIdentity, Statistics
 from wireproto.server.surroundings import ProcessSurroundings
 from wireproto.settings import Settings
+from wireproto.settings.kinds import is_loopback
 
 CLOSING_LINGER: Final = 0.25
 """Seconds for which a draining server still answers CLOSING on a connection that is owed nothing."""
@@ -48,6 +52,9 @@ class ListeningSockets:
         """Listen where the settings say. Raises ConfigurationError."""
         tls = bind(settings.host, settings.port)
         try:
+            # What is allowed for this machine alone was allowed by a name, and a name may lead anywhere.
+            if is_loopback(settings.host) and not is_loopback(tls.getsockname()[0]):
+                raise ConfigurationError(f"host {settings.host} leads to {tls.getsockname()[0]}, which is not loopback")
             plain = None if settings.plain_port is None else bind(settings.host, settings.plain_port)
         except BaseException:
             tls.close()
@@ -93,13 +100,14 @@ async def connected(
 class ServingProcess:
     """Accepts clients and answers them."""
 
-    def __init__(self, setup: Setup, router: Router, authority: TokenAuthority) -> None:
+    def __init__(self, setup: Setup, router: Router, authority: TokenAuthority, keyring: Keyring = NO_KEYS) -> None:
         settings = setup.settings
         metrics = Metrics()
         self.drain_timeout = settings.drain_timeout
         """Seconds for open requests once it shuts down."""
         self._slot = setup.slot
         self._quotas = Quotas(setup.quotas)
+        self._sealer = process_sealer(keyring)
         self._statistics = Statistics(metrics, router, setup.slot, setup.server, setup.restarts)
         context = SessionContext(
             limits=_limits(settings),
@@ -109,6 +117,7 @@ class ServingProcess:
             surroundings=ProcessSurroundings(router, self._statistics),
             policy=_policy(settings),
             quotas=self._quotas,
+            sealers=self._sealer,
         )
         self._hub = ConnectionHub(context, router, settings, setup.slot)
         self._tls_listener = Listener(setup.sockets.tls, self._hub, setup.tls)
@@ -119,6 +128,11 @@ class ServingProcess:
     def use_certificate(self, tls: ssl.SSLContext) -> None:
         """Shake hands with it from now on. Connections that are open keep theirs."""
         self._tls_listener.tls = tls
+
+    def use_keyring(self, keyring: Keyring) -> None:
+        """Seal and open values with these keys from now on."""
+        if keyring != self._sealer.keyring:
+            self._sealer.update(keyring)
 
     def use_quotas(self, quotas: Mapping[str, PlacedQuota]) -> None:
         """Hold clients to these from now on, also on connections that are open. The others have none."""

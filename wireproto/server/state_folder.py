@@ -57,12 +57,14 @@ class State:
     new_api_key: str | None = field(default=None, repr=False)
 
 
-def load_state(folder: Path, *, api_key_from_environment: str | None, namespace: str) -> State:
+def load_state(
+    folder: Path, *, api_key_from_environment: str | None, namespace: str, may_make_api_key: bool = True
+) -> State:
     """The state in `folder`, which is made if it is not there.
 
-    The first start makes an API key for `namespace`, unless the environment has one. The environment's key takes the
-    place of the stored ones and is not stored itself: who sets it can be sure that no older key works.
-    Raises ConfigurationError.
+    The first start makes an API key for `namespace`, if it may, unless the environment has one. The environment's key
+    takes the place of the stored ones and is not stored itself: who sets it can be sure that no older key works.
+    Raises ConfigurationError, also where there is no API key and none may be made.
     """
     with _errors_of(folder):
         make_private(folder)
@@ -76,6 +78,11 @@ def load_state(folder: Path, *, api_key_from_environment: str | None, namespace:
             records = _read_records(folder)
             if records is not None:
                 return State(records, stored.keys)
+            if not may_make_api_key:
+                raise ConfigurationError(
+                    f"state folder {folder}: there is no API key, and where other machines reach the server it makes"
+                    " none by itself; run: wireproto keys create CLIENT, or set WIREPROTO_API_KEY"
+                )
             text, record = new_api_key(DEFAULT_CLIENT, namespace)
             _write_records(folder, (record,))
             return State((record,), stored.keys, text)
@@ -186,7 +193,8 @@ def _environment_record(api_key: str, namespace: str, salt: bytes) -> ApiKeyReco
         raise ConfigurationError(f"environment variable WIREPROTO_API_KEY: the value {problem}")
     digest = hash_api_key(api_key.encode("ascii"))
     key_id = "env-" + hmac.new(salt, b"environment key " + digest.encode("ascii"), hashlib.sha256).hexdigest()[:12]
-    return ApiKeyRecord(key_id, digest, DEFAULT_CLIENT, namespace, int(time.time()))
+    # When it was made is not known. The time of this look would make the same key another at every look.
+    return ApiKeyRecord(key_id, digest, DEFAULT_CLIENT, namespace, 0)
 
 
 def _read_records(folder: Path) -> Records | None:

@@ -14,16 +14,17 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final
 
+from wireproto.core.keyring import NO_KEYS, Keyring
 from wireproto.core.topology import ShardView
 from wireproto.errors import ConfigurationError
 from wireproto.server.background import either
-from wireproto.server.certificates import CertificateFiles
 from wireproto.server.router import Shard
 from wireproto.server.serving import ListeningSockets
 from wireproto.server.shared_counters import SharedCounters
 from wireproto.server.shared_quotas import SharedQuotas
 from wireproto.server.state_folder import State
 from wireproto.server.statistics import ROOM, ROOM_PER_SHARD, ServerIdentity
+from wireproto.server.tls_material import TlsMaterial
 from wireproto.server.worker_messages import Descriptors, Message, Order, keys_to_json, quotas_to_json
 from wireproto.server.worker_process import WorkerProcess
 from wireproto.settings import Settings
@@ -35,6 +36,9 @@ SPAWN_PAUSE: Final = 1.0
 """Seconds until a process is started again that the system refused: it may lack memory or descriptors."""
 KILL_MARGIN: Final = 2.0
 """Seconds after `drain_timeout` in which a worker that drains is to end by itself."""
+
+SEALING_DELAY: Final = 1.0
+"""Seconds between a new keyring's opening and its sealing: by then every worker that does not hang has heard of it."""
 
 log = logging.getLogger("wireproto.supervisor")
 
@@ -55,7 +59,7 @@ class Supervisor:
     """The workers of one server."""
 
     def __init__(
-        self, settings: Settings, files: CertificateFiles, sockets: ListeningSockets, server: ServerIdentity, count: int
+        self, settings: Settings, tls: TlsMaterial, sockets: ListeningSockets, server: ServerIdentity, count: int
     ) -> None:
         shards = len(settings.nodes) or settings.shards
         self._counters = SharedCounters.create(count, ROOM + ROOM_PER_SHARD * shards)
@@ -67,7 +71,7 @@ class Supervisor:
             settings=settings,
             shards=(),
             views=(),
-            files=files,
+            tls=tls,
             descriptors=Descriptors(
                 tls=sockets.tls.fileno(),
                 plain=None if sockets.plain is None else sockets.plain.fileno(),
@@ -79,6 +83,10 @@ class Supervisor:
             server=server,
             slot=0,
         )
+        self._state: State
+        self._keyring = NO_KEYS
+        self._sealing: asyncio.TimerHandle | None = None
+        """The moment from which on everything is sealed with the newest keys."""
         self._keys: Message = {}
         self._workers: list[WorkerProcess] = []
         self._stopping = asyncio.Event()
@@ -125,11 +133,10 @@ class Supervisor:
             down.update(report["connected"])
         return sorted(down)
 
-    async def begin(self, state: State) -> None:
+    async def begin(self, state: State, keyring: Keyring = NO_KEYS) -> None:
         """Have all workers serve. Raises ConfigurationError."""
-        self._keys = {**keys_to_json(state), "quotas": quotas_to_json(self._quotas.assign(state.records))}
-        for worker in self._workers:
-            worker.tell({"keys": self._keys})
+        self._keyring = keyring
+        self.use_keys(state)
         await self._all_report("ready")
 
     async def _all_report(self, what: str) -> list[Message]:
@@ -165,17 +172,45 @@ class Supervisor:
         for worker in self._workers:
             worker.tell_latest(message)
 
-    def reload_certificate(self) -> None:
-        """Have all workers take the certificate's files for new connections."""
+    def use_tls(self, tls: TlsMaterial) -> None:
+        """Have all workers shake hands with this certificate from now on, those to come too."""
+        self._order = replace(self._order, tls=tls)
+        self._tell_all({"tls": tls.to_json()})
+
+    def use_keys(self, state: State) -> None:
+        """Have all workers let in whom this state knows, and nobody else, those to come too."""
+        self._state = state
+        self._tell_keys()
+
+    def use_keyring(self, keyring: Keyring) -> None:
+        """Have all workers open and then also seal with these keys, those to come too.
+
+        Not at once: no worker is to read what another has sealed with a key that it does not know yet.
+        """
+        if self._sealing is not None:
+            self._sealing.cancel()
+        self._keyring = self._keyring.opening_also(keyring)
+        self._tell_keys()
+        self._sealing = asyncio.get_running_loop().call_later(SEALING_DELAY, self._seal_with, keyring)
+
+    def _seal_with(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+        self._tell_keys()
+
+    def _tell_keys(self) -> None:
+        placed = self._quotas.assign(self._state.records)
+        self._keys = {**keys_to_json(self._state, self._keyring), "quotas": quotas_to_json(placed)}
+        self._tell_all({"keys": self._keys})
+
+    def _tell_all(self, message: Message) -> None:
         for worker in self._workers:
-            worker.tell({"reload_certificate": True})
+            worker.tell(message)
 
     def _drain(self) -> None:
         """Have all workers drain. Nobody is to come in any more, so no process may keep a listening socket open."""
         self._stopping.set()
         self._sockets.close()
-        for worker in self._workers:
-            worker.tell({"drain": True})
+        self._tell_all({"drain": True})
 
     async def _keep(self, slot: int) -> None:
         """Keep a worker in this slot until all are drained."""

@@ -40,7 +40,7 @@ class ProcessSurroundings:
 
     def audit(self, event: str, details: Mapping[str, object]) -> None:
         """Log who came in, was refused or met a quota. The details are names and addresses, not what a client sent."""
-        level = logging.WARNING if event in ("refused", "limited") else logging.DEBUG
+        level = logging.WARNING if event in ("refused", "limited", "denied", "ended") else logging.DEBUG
         audit_log.log(level, "%s %s", event, json.dumps(dict(details)))
 
     def report_bug(self, error: Exception | str) -> str:

@@ -132,17 +132,24 @@ class TlsLink:
     # -- TLS
 
     def _shake_hands(self) -> bool:
-        """Go on with the handshake; whether it is done."""
+        """Go on with the handshake; whether it is done. Raises ssl.SSLError."""
         try:
             self._tls.do_handshake()
         except ssl.SSLWantReadError:
             return False
         if self.handshaken.done():
             return False  # too late: nobody waits for it any more
+        try:
+            certificate = self._tls.getpeercert()
+        except ValueError:
+            raise ssl.SSLError("the client's certificate has names that are no text") from None
         self._is_open = True
         self._send()
         if self._connection is not None:
             self._connection.connection_made(self)
+            if certificate:
+                # Before its first request, which may have come in the same read.
+                self._connection.log_in_by_certificate(certificate)
         self.handshaken.set_result(None)
         return True
 

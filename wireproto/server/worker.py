@@ -18,19 +18,30 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 import uvloop
 
+from wireproto.core.tokens import TokenAuthority
 from wireproto.core.topology import ShardView
 from wireproto.errors import ConfigurationError
 from wireproto.server.background import either
-from wireproto.server.certificates import server_context
+from wireproto.server.certificate_care import chosen_context
 from wireproto.server.router import Router
 from wireproto.server.serving import ListeningSockets, ServingProcess, Setup, connected
 from wireproto.server.shared_counters import SharedCounters, WorkerSlot
 from wireproto.server.shared_quotas import quota_table
-from wireproto.server.worker_messages import Descriptors, Message, Order, authority_from_json, quotas_from_json, to_line
+from wireproto.server.tls_material import TlsMaterial
+from wireproto.server.worker_messages import (
+    Descriptors,
+    Message,
+    Order,
+    authority_from_json,
+    keyring_from_json,
+    quotas_from_json,
+    to_line,
+    update_authority,
+)
 
 EXIT_BUG: Final = 1
 EXIT_CONFIGURATION: Final = 2
@@ -50,7 +61,11 @@ class Worker:
         self._shutdown = asyncio.Event()
         self._asked_to_stop = False
         self._order: asyncio.Future[Message] = self._loop.create_future()
-        self._keys: asyncio.Future[Message] = self._loop.create_future()
+        self._keys: asyncio.Future[None] = self._loop.create_future()
+        self._newest_keys: Message = {}
+        self._newest_tls: Message | None = None
+        """The certificate in place of the order's."""
+        self._authority: TokenAuthority | None = None
         self._process: ServingProcess | None = None
         self._router: Router | None = None
         self._views: list[ShardView] = []
@@ -59,8 +74,10 @@ class Worker:
     async def run(self) -> int:
         """Obey until the end; the exit code."""
         self._loop.add_signal_handler(signal.SIGTERM, self._stop)
-        # A terminal's Ctrl-C is for the supervisor, which drains all of its workers.
-        self._loop.add_signal_handler(signal.SIGINT, lambda: None)
+        # A terminal's Ctrl-C is for the supervisor, which drains all of its workers; and so is SIGHUP, which tells it
+        # to look at its secrets.
+        for number in (signal.SIGINT, signal.SIGHUP):
+            self._loop.add_signal_handler(number, lambda: None)
         threading.Thread(target=self._listen, daemon=True).start()
         await either(_done(self._order), self._shutdown.wait())
         if self._order.done():
@@ -90,9 +107,10 @@ class Worker:
             await either(_done(self._keys), self._shutdown.wait())
             if not self._keys.done():
                 return
-            authority = authority_from_json(self._keys.result(), settings.token_lifetime)
-            self._process = ServingProcess(setup, router, authority)
-            self._process.use_quotas(quotas_from_json(self._keys.result()["quotas"]))
+            self._authority = authority_from_json(self._newest_keys, settings.token_lifetime)
+            self._process = ServingProcess(setup, router, self._authority, keyring_from_json(self._newest_keys))
+            self._process.use_quotas(quotas_from_json(self._newest_keys["quotas"]))
+            self._use_newest_tls()
             await self._process.serve(self._shutdown, lambda: self._report({"ready": True}))
 
     # -- the supervisor
@@ -114,11 +132,12 @@ class Worker:
         if "order" in message:
             self._order.set_result(message["order"])
         elif "keys" in message:
-            self._keys.set_result(message["keys"])
+            self._use_keys(message["keys"])
         elif "views" in message:
             self._follow([ShardView.from_json(view) for view in message["views"]])
-        elif "reload_certificate" in message:
-            self._reload_certificate()
+        elif "tls" in message:
+            self._newest_tls = message["tls"]
+            self._use_newest_tls()
         elif "drain" in message:
             self._stop()
 
@@ -137,13 +156,23 @@ class Worker:
             self._process.drain_timeout = ORPHAN_DRAIN
         self._stop()
 
-    def _reload_certificate(self) -> None:
-        """Take the certificate for new connections; keep the old one if it cannot be loaded."""
-        if self._process is None:
-            return  # it was loaded a moment ago
-        order = Order.from_json(self._order.result())
+    def _use_keys(self, keys: Message) -> None:
+        """Let in whom these know, from now on; before it serves, from then on."""
+        self._newest_keys = keys
+        if self._authority is not None and self._process is not None:
+            update_authority(self._authority, keys)
+            self._process.use_quotas(quotas_from_json(keys["quotas"]))
+            self._process.use_keyring(keyring_from_json(keys))
+        elif not self._keys.done():
+            self._keys.set_result(None)
+
+    def _use_newest_tls(self) -> None:
+        """Take the certificate for new connections, once there are any; keep the old one if it cannot be used."""
+        if self._process is None or self._newest_tls is None:
+            return
+        settings = Order.from_json(self._order.result()).settings
         try:
-            self._process.use_certificate(server_context(order.files, order.settings.tls_minimum))
+            self._process.use_certificate(chosen_context(settings, TlsMaterial.from_json(self._newest_tls)))
         except ConfigurationError as error:
             log.error("the certificate stays as it is: %s", error)
 
@@ -160,7 +189,7 @@ def _setup(order: Order) -> Setup:
     return Setup(
         settings=order.settings,
         sockets=_sockets(descriptors),
-        tls=server_context(order.files, order.settings.tls_minimum),
+        tls=chosen_context(order.settings, order.tls),
         slot=WorkerSlot(SharedCounters(descriptors.counters, descriptors.slots, descriptors.capacity), order.slot),
         quotas=quota_table(descriptors.quotas, descriptors.slots, order.slot),
         server=order.server,
@@ -177,7 +206,7 @@ def _sockets(descriptors: Descriptors) -> ListeningSockets:
     return ListeningSockets(tls, plain)
 
 
-async def _done(future: asyncio.Future[Message]) -> None:
+async def _done(future: asyncio.Future[Any]) -> None:
     """Wait for a future without a say in it: to cancel this does not cancel the future."""
     await asyncio.wait([future])
 

@@ -1,16 +1,17 @@
 """What a supervisor and its workers say to each other: JSON objects, one a line, over pipes that nobody else has.
 
     supervisor -> worker    {"order": ...}                  what to serve and where
-                            {"keys": ...}                   whom to let in, and their quotas; then it serves
+                            {"keys": ...}                   whom to let in, and all other keys; then it serves
                             {"views": [...]}                how shards stand
-                            {"reload_certificate": true}    take the certificate's files for new connections
+                            {"tls": ...}                    the certificate for new connections
                             {"drain": true}                 take nothing new, answer what is open, end
     worker -> supervisor    {"connected": [names]}          the nodes have been tried; these cannot be reached
                             {"ready": true}                 clients are accepted
                             {"refused": name}               this shard's master is none any more
                             {"failed": "why"}               the order cannot be carried out
 
-Secrets travel here, and not in arguments or the environment, which other processes can read.
+Secrets travel here, and not in arguments or the environment, which other processes can read. The certificate and its
+key come as they were read and checked once: a worker that starts while the files are damaged has those in force too.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ from wireproto.core.quota_table import PlacedQuota
 from wireproto.core.signing_keys import SigningKeys
 from wireproto.core.tokens import TokenAuthority
 from wireproto.core.topology import ShardView
-from wireproto.server.certificates import CertificateFiles
 from wireproto.server.router import Shard
 from wireproto.server.state_folder import State
 from wireproto.server.statistics import ServerIdentity
+from wireproto.server.tls_material import TlsMaterial
 from wireproto.settings import SETTINGS, Settings
 
 Message = dict[str, Any]
@@ -64,7 +65,7 @@ class Order:
     settings: Settings
     shards: tuple[Shard, ...]
     views: tuple[ShardView, ...]
-    files: CertificateFiles
+    tls: TlsMaterial
     descriptors: Descriptors
     server: ServerIdentity
     slot: int
@@ -78,7 +79,7 @@ class Order:
             "settings": {item.name: _plain(getattr(settings, item.name)) for item in fields(settings)},
             "shards": [asdict(shard) for shard in self.shards],
             "views": [view.to_json() for view in self.views],
-            "files": {name: _plain(path) for name, path in asdict(self.files).items()},
+            "tls": self.tls.to_json(),
             "descriptors": asdict(self.descriptors),
             "server": asdict(self.server),
             "slot": self.slot,
@@ -89,12 +90,11 @@ class Order:
     def from_json(cls, value: Message) -> Order:
         """The order in a JSON object that `to_json` has made."""
         settings: Message = {item.name: item.kind.from_json(value["settings"][item.name]) for item in SETTINGS}
-        files: Message = {name: path if path is None else Path(path) for name, path in value["files"].items()}
         return cls(
             settings=Settings(**{**settings, "nodes": ()}),
             shards=tuple(Shard(**shard) for shard in value["shards"]),
             views=tuple(ShardView.from_json(view) for view in value["views"]),
-            files=CertificateFiles(**files),
+            tls=TlsMaterial.from_json(value["tls"]),
             descriptors=Descriptors(**value["descriptors"]),
             server=ServerIdentity(**value["server"]),
             slot=value["slot"],
@@ -136,6 +136,12 @@ def quotas_to_json(placed: Mapping[str, PlacedQuota]) -> Message:
 def quotas_from_json(value: Message) -> dict[str, PlacedQuota]:
     """What `quotas_to_json` has made a message of."""
     return {client: PlacedQuota.from_json(quota) for client, quota in value.items()}
+
+
+def update_authority(authority: TokenAuthority, value: Message) -> None:
+    """Have the authority go by the keys of such a message from now on."""
+    state = keys_from_json(value)
+    authority.update(state.records, state.signing_keys)
 
 
 def _plain(value: Any) -> Any:

@@ -87,6 +87,16 @@ class Settings:
     key: Path | None = _setting(None, PATH, _TLS, "private key of the certificate (PEM)")
     tls_minimum: str = _setting("TLSv1.3", choice("TLSv1.3", "TLSv1.2"), _TLS, "oldest TLS version to accept")
     certs_folder: Path = _setting(Path("certs"), PATH, _TLS, "folder of the development certificates")
+    client_certificates: str = _setting(
+        "off", choice("off", "optional", "required"), _TLS, "whether clients show a certificate, which can log them in"
+    )
+    client_ca: Path | None = _setting(None, PATH, _TLS, "authority of the clients' certificates (PEM)")
+    development_secrets: str = _setting(
+        "loopback",
+        choice("loopback", "anywhere"),
+        _TLS,
+        "where a certificate and an API key will do that were made at the first start",
+    )
 
     nodes: tuple[ShardAddress, ...] = _setting(
         (),
@@ -188,11 +198,11 @@ class Settings:
             raise SettingError("key", "needs the setting cert too")
         if self.key is None and self.cert is not None:
             raise SettingError("cert", "needs the setting key too")
-        if self.plain_port is not None and not is_loopback(self.host):
-            raise SettingError(
-                "plain_port",
-                f"refused, because host {self.host!r} is not a loopback address and API keys would travel in the clear",
-            )
+        if self.client_certificates != "off" and self.client_ca is None:
+            raise SettingError("client_certificates", "needs the setting client_ca too")
+        if self.client_certificates == "off" and self.client_ca is not None:
+            raise SettingError("client_ca", "does nothing unless client_certificates is optional or required")
+        self._check_reach()
         if self.plain_port and self.plain_port == self.port:
             raise SettingError("plain_port", "must differ from port")
         if self.max_node_queue_bytes < self.max_value + self.max_key + self.max_frame_overhead:
@@ -201,6 +211,27 @@ class Settings:
             raise SettingError("keyring", "contradicts encryption_keys: all keys must be in one place")
         if self.sentinels and not self.replicas:
             raise SettingError("sentinels", "needs the setting replicas too: without them there is nothing to promote")
+
+    def _check_reach(self) -> None:
+        """Refuse to be reached by other machines with what is for this machine alone."""
+        if is_loopback(self.host):
+            return
+        if self.plain_port is not None:
+            raise SettingError(
+                "plain_port",
+                f"refused, because host {self.host!r} is not a loopback address and API keys would travel in the clear",
+            )
+        if self.cert is None and not self.may_use_development_secrets:
+            raise SettingError(
+                "host",
+                f"{self.host!r} is not a loopback address, and the development certificate is for those alone;"
+                " give cert and key, or for a lab development_secrets = anywhere",
+            )
+
+    @property
+    def may_use_development_secrets(self) -> bool:
+        """Whether a certificate and an API key will do that the server has made by itself."""
+        return self.development_secrets == "anywhere" or is_loopback(self.host)
 
 
 @dataclass(frozen=True, slots=True)

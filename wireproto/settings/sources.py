@@ -25,7 +25,9 @@ from wireproto.settings.declaration import (
 )
 from wireproto.settings.kinds import NODES, suggest
 
-OTHER_VARIABLES: Final = frozenset(PREFIX + name for name in ("URL", "CA", "TIMEOUT", "COMPILE"))
+OTHER_VARIABLES: Final = frozenset(
+    PREFIX + name for name in ("URL", "CA", "CLIENT_CERT", "CLIENT_KEY", "TIMEOUT", "COMPILE")
+)
 """Variables of the client and of the build: they may be set on the same machine and mean nothing here."""
 
 _EPILOG: Final = f"""\
