@@ -28,7 +28,7 @@ BY_NAME = {setting.name: setting for setting in SETTINGS}
 SECRET = "hunter2-hunter2-hunter2"
 KEY_TEXT = base64.b64encode(b"hunter2-hunter2-hunter2-hunter2-").decode()
 
-A, B = ShardAddress("a", "redis://h:1"), ShardAddress("b", "rediss://u:p@h:2/3", 2.0)
+A, B = ShardAddress("a", "redis://h:1"), ShardAddress("b", "rediss://u@h:2/3", 2.0)
 C = ShardAddress("c", "redis://h:3", 0.5, ("redis://h:4", "unix:///h5"))
 D = ShardAddress("d", "sentinel://h:1,[::1],h-2:26380/my_master?db=1&tls=yes")
 SAMPLES: dict[str, tuple[tuple[str, Any], tuple[str, Any]]] = {
@@ -46,7 +46,7 @@ SAMPLES: dict[str, tuple[tuple[str, Any], tuple[str, Any]]] = {
     "nodes": (
         ("a=redis://h:1", (A,)),
         (
-            "a=redis://h:1, b=rediss://u:p@h:2/3;weight=2.0, c=redis://h:3;replica=redis://h:4;weight=0.5;"
+            "a=redis://h:1, b=rediss://u@h:2/3;weight=2.0, c=redis://h:3;replica=redis://h:4;weight=0.5;"
             "replica=unix:///h5, d=sentinel://h:1,[::1],h-2:26380/my_master?db=1&tls=yes",
             (A, B, C, D),
         ),
@@ -92,6 +92,7 @@ SAMPLES: dict[str, tuple[tuple[str, Any], tuple[str, Any]]] = {
         (f"a={KEY_TEXT}", f"a={KEY_TEXT}"),
         (f"b={KEY_TEXT}@shop,plain@x", f"b={KEY_TEXT}@shop,plain@x"),
     ),
+    "audit_log": (("audit.jsonl", Path("audit.jsonl")), ("/var/log/wireproto", Path("/var/log/wireproto"))),
     "log_level": (("debug", "debug"), ("error", "error")),
 }
 """Two texts for every setting, and what they stand for."""
@@ -127,6 +128,7 @@ class Sources:
 
     def write(self, content: str | bytes) -> None:
         self.file.write_bytes(content if isinstance(content, bytes) else content.encode())
+        self.file.chmod(0o600)
         self.environ["WIREPROTO_CONFIG"] = str(self.file)
 
     def parse(self) -> Settings:
@@ -323,8 +325,46 @@ def test_names_follow_from_the_field() -> None:
 
 
 def test_node_may_be_given_many_times() -> None:
-    settings, _ = parse(["--node", "a=redis://h:1", "--node=b=rediss://u:p@h:2/3;weight=2"], {})
+    settings, _ = parse(["--node", "a=redis://h:1", "--node=b=rediss://u@h:2/3;weight=2"], {})
     assert settings.nodes == (A, B)
+
+
+WITH_PASSWORD = [
+    f"a=redis://:{SECRET}@h",
+    f"a=unix://u:{SECRET}@/socket",
+    f"a=redis://h?password={SECRET}",
+    f"a=redis://h;replica=rediss://u:{SECRET}@i",
+    f"a=redis://h,b=redis://h?db=1&username=u&password={SECRET};weight=2",
+    f"a=sentinel://u:{SECRET}@h1,h2/m",
+    f"a=sentinels://h1,h2/m?password={SECRET}",
+]
+
+
+@pytest.mark.parametrize("nodes", WITH_PASSWORD)
+def test_a_password_is_refused_on_a_command_line_alone(nodes: str) -> None:
+    found = refused(["--node", nodes])
+    assert found.startswith("flag --node: holds a password, ")
+    assert "(WIREPROTO_NODES)" in found
+    assert SECRET not in found
+    assert parse([], {"WIREPROTO_NODES": nodes})[0].nodes
+
+
+def test_a_user_is_no_secret() -> None:
+    parse(["--node", "a=redis://u@h,b=sentinel://h,i/m;weight=1,c=unix:///s?db=5"], {})
+
+
+@pytest.mark.parametrize("mode", [0o604, 0o644, 0o660])
+def test_a_file_with_a_password_is_its_owners_alone(sources: Sources, mode: int) -> None:
+    sources.write(f'host = "::1"\n[nodes]\na = "redis://:{SECRET}@h"\n')
+    assert sources.parse().nodes
+    sources.file.chmod(mode)
+    found = sources.error()
+    assert found == (
+        f"file {sources.file}, key nodes: it holds a secret, and other users can use it (mode {mode:04o}); "
+        f"run: chmod 600 {sources.file}"
+    )
+    sources.file.write_text('host = "::1"\n[nodes]\na = "redis://h"\n')
+    assert sources.parse().nodes
 
 
 def test_the_first_node_of_a_list_in_the_file_is_as_good_as_the_others(sources: Sources) -> None:
@@ -928,7 +968,7 @@ TEXTS = st.text(min_size=1, max_size=30)
 def test_redis_py_reads_a_url_as_it_was_meant(user: str, password: str, port: int, database: int, tls: bool) -> None:
     scheme = "rediss" if tls else "redis"
     url = f"{scheme}://{quote(user, safe='')}:{quote(password, safe='')}@node-1.example.com:{port}/{database}"
-    settings, _ = parse(["--node", f"a={url}"], {})
+    settings, _ = parse([], {"WIREPROTO_NODES": f"a={url}"})
     endpoint = NodeEndpoint.from_url(settings.nodes[0].url)
     assert (endpoint.host, endpoint.port, endpoint.database) == ("node-1.example.com", port, database)
     assert (endpoint.username, endpoint.password) == (user, password)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 import sys
@@ -12,6 +11,8 @@ from collections.abc import Sequence
 import uvloop
 
 from wireproto.errors import ConfigurationError
+from wireproto.server.hygiene import keep_to_oneself
+from wireproto.server.logs import log_loop_problem, one_line, set_up_logging
 from wireproto.settings import Settings, parse
 
 EXIT_BUG = 1
@@ -27,20 +28,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings, check_only = parse(sys.argv[1:] if argv is None else argv, os.environ)
         if check_only:
             return _check(settings)
-        logging.basicConfig(
-            stream=sys.stderr,
-            level=settings.log_level.upper(),
-            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        )
+        keep_to_oneself()
+        set_up_logging(settings.log_level)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_serve(settings))
     except ConfigurationError as error:
-        print(f"wireproto: {error}", file=sys.stderr)
+        print(f"wireproto: {one_line(str(error))}", file=sys.stderr)
         return EXIT_CONFIGURATION
 
 
 def _check(settings: Settings) -> int:
     """Look at what the settings name, without starting anything. Raises ConfigurationError."""
+    from wireproto.server.audit_log import check_audit_log
     from wireproto.server.certificate_care import check_own_files
     from wireproto.server.embedded import find_program
     from wireproto.server.keyring_file import load_keyring
@@ -49,6 +48,7 @@ def _check(settings: Settings) -> int:
 
     check_own_files(settings)
     load_keyring(settings)
+    check_audit_log(settings.audit_log)
     for shard in settings.nodes:
         urls = list(shard.node_urls)
         if shard.has_sentinels:
@@ -86,6 +86,7 @@ async def _serve(settings: Settings) -> int:
             look_again.set()
 
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(log_loop_problem)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number)
     loop.add_signal_handler(signal.SIGHUP, hang_up)

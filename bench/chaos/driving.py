@@ -57,9 +57,9 @@ class Load:
 
 
 class LedgerClient:
-    """Concurrent clients of one server; `ledger` is what they have seen so far."""
+    """Concurrent clients of one server; `ledger` is what they have seen so far. Without a URL it is WIREPROTO_URL's."""
 
-    def __init__(self, url: str, load: Load) -> None:
+    def __init__(self, url: str | None, load: Load) -> None:
         self.load = load
         self.ledger = Ledger()
         self._url = url

@@ -1,4 +1,4 @@
-"""Load a server and hold it to its word: `python -m bench.chaos.ledger --url URL`.
+"""Load a server and hold it to its word: `python -m bench.chaos.ledger`, with the server in WIREPROTO_URL.
 
 Exits 1 when an answer was wrong or missing, or an acknowledged write was lost; 2 when it could not be tried.
 """
@@ -29,7 +29,7 @@ SHOWN = 5
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(prog="python -m bench.chaos.ledger", description=__doc__)
-    top.add_argument("--url", required=True, help="wireproto://KEY@host:port?ca=path")
+    top.add_argument("--url", help="wireproto://host:port?ca=path, and the key in WIREPROTO_API_KEY (WIREPROTO_URL)")
     top.add_argument("--seconds", type=float, help="length of the run (10)")
     top.add_argument("--operations", type=int, metavar="N", help="end after so many requests, instead of a time")
     top.add_argument("--clients", type=int, default=16, metavar="N", help="connections (16)")

@@ -184,9 +184,10 @@ async def test_a_node_that_has_forgotten_everything_is_found_out(start_server: S
 
 
 def run_command(server: RunningServer, *flags: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "bench.chaos.ledger", "--url", server.url(), *flags]
+    command = [sys.executable, "-m", "bench.chaos.ledger", *flags]
+    environment = {**os.environ, "WIREPROTO_URL": server.url()}
     return subprocess.Popen(
-        command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ}
+        command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     )
 
 

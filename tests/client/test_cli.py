@@ -172,6 +172,15 @@ def test_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         assert cli.main(["write", "k", "v"]) == 3
 
 
+@pytest.mark.parametrize("url", ["wireproto://{}@h", "wireproto://:{}@h:1/?ca=x", "wireproto+plain://u:{}@h", "x{}@y"])
+def test_a_key_on_the_command_line_is_refused(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["ping", "--url", url.format("secret-of-mine")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("wireproto: --url holds an API key, ")
+    assert "WIREPROTO_API_KEY" in said
+    assert "secret-of-mine" not in said
+
+
 def test_the_authority_of_this_folder_is_used_if_no_other_is_named(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

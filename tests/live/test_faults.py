@@ -496,7 +496,7 @@ def then_break(data: bytes, pause: float) -> Iterator[bytes]:
 # -- nodes that are not fit from the start
 
 GREETINGS: dict[str, tuple[dict[bytes, Answer | Callable[[], Answer]], str]] = {
-    "loading": ({b"PING": b"-LOADING Redis is loading the dataset\r\n"}, "LOADING Redis is loading the dataset"),
+    "loading": ({b"PING": b"-LOADING Redis is loading the dataset\r\n"}, "LOADING in answer to PING"),
     "no RESP": ({b"PING": b"SSH-2.0-OpenSSH_9.2\r\n"}, "it does not speak RESP"),
     "colourful": ({b"PING": b"-ERR forged \x1b[31mCRITICAL" + b"\x08" * 9999 + b"\r\n"}, "ERR forged  [31mCRITICAL  "),
     "no keys": ({b"PING": b"%1\r\n*0\r\n:1\r\n"}, "it does not speak RESP"),
@@ -516,8 +516,8 @@ def test_a_node_that_cannot_be_greeted_is_down_and_the_log_says_why(start_server
         nodes["nobody"] = "redis://127.0.0.1:1"
         nodes["no-name"] = "redis://a..b:1"
         nodes["good"] = locked.url.replace("//", "//:right@")
-        flags = [word for name, url in nodes.items() for word in ("--node", f"{name}={url}")]
-        server = start_server(*flags, *FLAGS)
+        environment = {"WIREPROTO_NODES": ",".join(f"{name}={url}" for name, url in nodes.items())}
+        server = start_server(*FLAGS, environment=environment)
         with server.plain() as client:
             for name, (key,) in keys_by_node(client).items():
                 assert code(client.ask(read(key))) == ("MISS" if name == "good" else "DOWN"), name
@@ -545,7 +545,7 @@ def test_a_node_that_cannot_be_greeted_is_down_and_the_log_says_why(start_server
 def test_a_node_that_returns_unfit_is_told_in_the_log(company: Company) -> None:
     company.fake.greetings = {b"PING": b"-LOADING Redis came back empty\r\n"}
     company.fake.say(b"+drop me\r\n")
-    wait_until(lambda: "node bad cannot be used: LOADING Redis came back empty" in company.server.log(), timeout=3)
+    wait_until(lambda: "node bad cannot be used: LOADING in answer to PING" in company.server.log(), timeout=3)
     with company.server.plain() as client:
         assert code(client.ask(read(company.bad[0]))) == "DOWN"
 

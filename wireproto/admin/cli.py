@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 from wireproto import __version__
-from wireproto.admin import keyring, keys, rewrap, tokens
+from wireproto.admin import doctor, keyring, keys, rewrap, tokens
 from wireproto.errors import ConfigurationError
 
 EXIT_CONFIGURATION: Final = 2
@@ -25,7 +25,7 @@ class Command(Protocol):
         """Add the command to argparse's subparsers."""
 
 
-COMMANDS: Final[tuple[Command, ...]] = (keyring, keys, rewrap, tokens)
+COMMANDS: Final[tuple[Command, ...]] = (doctor, keyring, keys, rewrap, tokens)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

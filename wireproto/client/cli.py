@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from wireproto import __version__
-from wireproto.client.options import OptionArguments
+from wireproto.client.options import OptionArguments, holds_api_key
 from wireproto.client.sync import Client
 from wireproto.errors import ArgumentError, ConfigurationError, RequestError
 
@@ -26,9 +26,10 @@ LOCAL_AUTHORITY: Final = Path("certs/ca.pem")
 
 _EPILOG: Final = """\
 connection:
-  --url, or WIREPROTO_URL   wireproto://KEY@host:port?ca=path; wireproto+plain:// without TLS
+  --url, or WIREPROTO_URL   wireproto://host:port?ca=path; wireproto+plain:// without TLS
                             (default: wireproto://localhost:7379)
-  WIREPROTO_API_KEY         the API key, which a command line would show to every user of the machine
+  WIREPROTO_API_KEY         the API key; it may also stand in WIREPROTO_URL (wireproto://KEY@host:port), but not in
+                            --url: a command line shows it to every user of the machine
   --ca, or WIREPROTO_CA     the authority of the server's certificate (default: certs/ca.pem, if it is there)
   --cert, --cert-key, or WIREPROTO_CLIENT_CERT, WIREPROTO_CLIENT_KEY
                             a certificate of your own and its key, where the server asks for one
@@ -44,9 +45,17 @@ A key or value that begins with - stands after --.
 """
 
 
+_KEY_IN_URL: Final = (
+    "--url holds an API key, and every user of this machine can read a command line; give the key in the environment "
+    "(WIREPROTO_API_KEY), or the whole URL (WIREPROTO_URL)"
+)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code; argparse itself exits with 2 or, for --help, with 0."""
     arguments = _parser().parse_args(argv)
+    if arguments.url is not None and holds_api_key(arguments.url):
+        return _complain(_KEY_IN_URL, EXIT_USAGE)
     try:
         with Client(arguments.url, **_options(arguments)) as client:
             code: int = arguments.run(client, arguments)

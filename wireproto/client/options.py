@@ -131,6 +131,11 @@ class ClientOptions:
         return replace(self, **{name: _converted(name, value) for name, value in arguments.items()})
 
 
+def holds_api_key(url: str) -> bool:
+    """Whether something stands before the `@` of a URL: an API key, or what was meant to be one."""
+    return "@" in url.partition("?")[0]
+
+
 def check_seconds(name: str, value: object) -> None:
     """Raises ConfigurationError unless `value` is a positive, finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:

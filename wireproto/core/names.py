@@ -9,17 +9,9 @@ import re
 from typing import Final, TypeGuard
 
 NAME_RULE: Final = "1-64 letters, digits, '.', '_' and '-'"
-LONGEST_QUOTE: Final = 200
-"""Characters of what others said that may stand in one line of the log."""
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def is_name(value: object) -> TypeGuard[str]:
     """Whether `value` is text that keeps to `NAME_RULE`."""
     return isinstance(value, str) and _NAME.fullmatch(value) is not None
-
-
-def quoted(said: object) -> str:
-    """What somebody else said, as it may stand in a log: cut, and in one line that does nothing to a terminal."""
-    text = str(said)
-    return "".join(letter if letter.isprintable() else " " for letter in text[:LONGEST_QUOTE])

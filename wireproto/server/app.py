@@ -12,6 +12,7 @@ from typing import Any
 
 from wireproto.core.keyring import Keyring
 from wireproto.core.tokens import TokenAuthority
+from wireproto.server.audit_log import check_audit_log
 from wireproto.server.background import either, running
 from wireproto.server.certificate_care import (
     certificate_files,
@@ -42,6 +43,7 @@ async def serve(
     `announce` is given the lines that a person is to read at the start. Raises ConfigurationError if it cannot start.
     """
     server = ServerIdentity(os.getpid(), time.monotonic())
+    check_audit_log(settings.audit_log)
     # Loaded here also for the workers, so that what is wrong with it is told before anything is started.
     tls = load_chosen_tls(settings, certificate_files(settings))
     with closing(ListeningSockets.bind(settings)) as sockets:

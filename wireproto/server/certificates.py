@@ -56,7 +56,7 @@ def ensure_development_certificates(folder: Path, now: datetime) -> CertificateF
     """
     files = CertificateFiles(folder / "ca.pem", folder / "server.pem", folder / "server.key")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        _make(folder)
         with _locked(folder):
             _ensure(folder, files, now)
     except OSError as error:
@@ -128,6 +128,14 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def _make(folder: Path) -> None:
+    """Make a folder that others may look into, if it is not there: clients read the authority in it. Raises OSError."""
+    was_there = folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    if not was_there:
+        folder.chmod(0o755)
+
+
 def _read_certificate(path: Path) -> x509.Certificate | None:
     """The certificate in a file; None if there is no file. Raises ConfigurationError, OSError."""
     try:
@@ -174,6 +182,8 @@ def _write(path: Path, content: bytes, mode: int) -> None:
     temporary = path.with_name(f".{path.name}.new")
     temporary.unlink(missing_ok=True)
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
+        # Whatever the umask: clients of other users are to read the authority.
+        os.fchmod(file.fileno(), mode)
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -90,7 +90,7 @@ class ConnectionHub:
         while self.open and (now := monotonic()) < deadline:
             for connection in list(self.open):
                 if now >= lingers_until and connection.session.owes_nothing:
-                    connection.close()
+                    connection.close("drain")
             await asyncio.sleep(0.02)
         for connection in list(self.open):
             connection.cut("drain")
@@ -129,6 +129,8 @@ class ClientConnection:
         self._client_has_ended = False
         self._unread_bytes = 0
         self._unread_since = 0.0
+        self._closed_for = ""
+        """The limit that it is closed for, or what else it was."""
 
     # -- what comes from below
 
@@ -186,6 +188,7 @@ class ClientConnection:
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone."""
+        self._audit_end()
         self.session.abandon()
         if self in self._hub.open:
             self._hub.open.remove(self)
@@ -266,11 +269,12 @@ class ClientConnection:
 
     # -- the end
 
-    def close(self) -> None:
+    def close(self, reason: str = "") -> None:
         """Close when everything written has left."""
         if self._closing:
             return
         self._closing = True
+        self._closed_for = reason
         if self.session.is_broken:
             self.transport.abort()
             return
@@ -292,9 +296,24 @@ class ClientConnection:
         """Close at once: a limit has been passed."""
         self._metrics.closed_by_limit[limit] += 1
         self._closing = True
+        self._closed_for = limit
         self.transport.abort()
 
+    def _audit_end(self) -> None:
+        """Write down the end of a connection that had logged in, or was closed for not doing so."""
+        login = self.session.login
+        identity = login.identity
+        reason = self._closed_for or ("credentials" if login.is_barred else "")
+        if identity is None and not reason:
+            return
+        details: dict[str, object] = {"peer": self._peer, "reason": reason or "client"}
+        if identity is not None:
+            details["client"], details["namespace"] = identity.client, identity.namespace
+            details["key_id"], details["token_id"] = identity.key_id or None, identity.token_id
+        self._hub.context.surroundings.audit("closed", details)
+
     def _end_because_of(self, error: Exception) -> None:
+        self._closed_for = "bug"
         self._hub.context.surroundings.report_bug(error)
         self.session.abandon()
         self.transport.abort()
@@ -332,4 +351,4 @@ class ClientConnection:
             self.cut(limit)
             return
         self._metrics.closed_by_limit[limit] += 1
-        self.close()
+        self.close(limit)

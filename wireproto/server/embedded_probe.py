@@ -7,6 +7,8 @@ import logging
 from pathlib import Path
 from typing import Final
 
+from wireproto.server.node_words import kind_of_refusal
+
 _PROBE: Final = 0.01
 
 PERIODS: Final = {
@@ -39,7 +41,8 @@ async def hasten_sentinel(path: Path, password: str) -> None:
     words = " ".join(f"{name} {value}" for name, value in PERIODS.items())
     (_, reply) = await _said(path, f"AUTH {password}\r\nSENTINEL DEBUG {words}\r\n".encode(), 2)
     if reply != b"+OK\r\n":
-        log.warning("a Sentinel keeps its own pace, and may be slow to promote: %s", reply[:100])
+        refusal = kind_of_refusal(reply[1:].decode("utf-8", "replace"))
+        log.warning("a Sentinel keeps its own pace, and may be slow to promote: %s", refusal)
 
 
 async def _said(path: Path, request: bytes, count: int) -> list[bytes]:

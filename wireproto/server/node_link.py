@@ -8,8 +8,8 @@ from typing import Final, Protocol, cast
 import hiredis
 
 from wireproto.core.commands import history_of
-from wireproto.core.names import quoted
 from wireproto.core.node_pipeline import NO_REPLY
+from wireproto.server.node_words import kind_of_refusal
 from wireproto.server.receive_buffer import RECEIVE_BUFFER
 
 WRITE_HIGH_WATER: Final = 1024 * 1024
@@ -54,7 +54,8 @@ class NodeLink(asyncio.BufferedProtocol):
             if isinstance(reply, GreetingError):
                 raise reply
             if isinstance(reply, Exception) and number < len(commands) - 2:
-                raise GreetingError(quoted(reply))
+                command = commands[number].split(b"\r\n", 3)[2].decode("ascii")
+                raise GreetingError(f"{kind_of_refusal(str(reply))} in answer to {command}")
             replies.append(reply)
         role, info = replies[-2:]
         if self._greeting is None or self._greeting.has_data() or not self._greeting_replies.empty():

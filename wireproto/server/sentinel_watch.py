@@ -17,9 +17,9 @@ from typing import Any, Final
 
 from redis.exceptions import RedisError
 
-from wireproto.core.names import quoted
 from wireproto.core.topology import ShardTopology
 from wireproto.server.node_monitor import NO_ANSWER, end_if_cancelled, open_client
+from wireproto.server.node_words import why_no_answer
 
 POLL: Final = 1.0
 """Seconds between two questions when there is no message."""
@@ -72,7 +72,7 @@ class SentinelWatch:
             try:
                 await self._watch()
             except NO_ANSWER as error:
-                self._tell_problem(f"cannot be asked: {quoted(error)}")
+                self._tell_problem(f"cannot be asked: {why_no_answer(error)}")
             end_if_cancelled()
             await asyncio.sleep(self._pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
             self._pause = min(LONGEST_PAUSE, self._pause * 2)

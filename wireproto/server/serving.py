@@ -23,6 +23,7 @@ from wireproto.core.session_context import SessionContext
 from wireproto.core.tokens import TokenAuthority
 from wireproto.core.topology import ShardView
 from wireproto.errors import ConfigurationError
+from wireproto.server.audit_log import AuditLog
 from wireproto.server.background import either, running
 from wireproto.server.connection import ConnectionHub
 from wireproto.server.listener import Listener, bind
@@ -98,7 +99,7 @@ async def connected(
 
 
 class ServingProcess:
-    """Accepts clients and answers them."""
+    """Accepts clients and answers them. Raises ConfigurationError if the audit log cannot be written."""
 
     def __init__(self, setup: Setup, router: Router, authority: TokenAuthority, keyring: Keyring = NO_KEYS) -> None:
         settings = setup.settings
@@ -109,12 +110,14 @@ class ServingProcess:
         self._quotas = Quotas(setup.quotas)
         self._sealer = process_sealer(keyring)
         self._statistics = Statistics(metrics, router, setup.slot, setup.server, setup.restarts)
+        worker = None if setup.slot.is_alone else setup.slot.index + 1
+        self._audit_log = AuditLog(settings.audit_log, worker, asyncio.get_running_loop().call_later)
         context = SessionContext(
             limits=_limits(settings),
             ring=router.ring,
             authority=authority,
             metrics=metrics,
-            surroundings=ProcessSurroundings(router, self._statistics),
+            surroundings=ProcessSurroundings(router, self._statistics, self._audit_log),
             policy=_policy(settings),
             quotas=self._quotas,
             sealers=self._sealer,
@@ -164,6 +167,7 @@ class ServingProcess:
                 self._slot.enter(Phase.DRAINING)
             await self._hub.drain(CLOSING_LINGER, time.monotonic() + self.drain_timeout)
         self._statistics.publish()
+        self._audit_log.close()
 
 
 def _policy(settings: Settings) -> ReplicationPolicy:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import secrets
 import time
 from collections.abc import Mapping, Sequence
 
+from wireproto.server.audit_log import AuditLog
+from wireproto.server.logs import kind_of
 from wireproto.server.router import Router
 from wireproto.server.statistics import Statistics
 
 log = logging.getLogger("wireproto.server")
-audit_log = logging.getLogger("wireproto.audit")
 
 
 class ProcessSurroundings:
     """The surroundings of all sessions of this process (`core.session_context.Surroundings`)."""
 
-    def __init__(self, router: Router, statistics: Statistics) -> None:
+    def __init__(self, router: Router, statistics: Statistics, audit_log: AuditLog) -> None:
+        self._audit_log = audit_log
         self._router = router
         self._statistics = statistics
 
@@ -39,12 +40,15 @@ class ProcessSurroundings:
         return self._statistics.as_json()
 
     def audit(self, event: str, details: Mapping[str, object]) -> None:
-        """Log who came in, was refused or met a quota. The details are names and addresses, not what a client sent."""
-        level = logging.WARNING if event in ("refused", "limited", "denied", "ended") else logging.DEBUG
-        audit_log.log(level, "%s %s", event, json.dumps(dict(details)))
+        """Write down who came in and who was refused. Details are names and addresses, never what a client sent."""
+        self._audit_log.write(event, details)
 
     def report_bug(self, error: Exception | str) -> str:
         """Log what should not have happened, under an id."""
         problem = secrets.token_hex(4)
-        log.error("%s: %s", problem, error, exc_info=error if isinstance(error, Exception) else None)
+        if isinstance(error, str):
+            log.error("%s: %s", problem, error)
+        else:
+            # Its text may quote what a client or a node has sent.
+            log.error("%s: %s", problem, kind_of(error), exc_info=error)
         return problem

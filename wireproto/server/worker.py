@@ -27,6 +27,8 @@ from wireproto.core.topology import ShardView
 from wireproto.errors import ConfigurationError
 from wireproto.server.background import either
 from wireproto.server.certificate_care import chosen_context
+from wireproto.server.hygiene import keep_to_oneself
+from wireproto.server.logs import log_loop_problem, set_up_logging
 from wireproto.server.router import Router
 from wireproto.server.serving import ListeningSockets, ServingProcess, Setup, connected
 from wireproto.server.shared_counters import SharedCounters, WorkerSlot
@@ -73,6 +75,7 @@ class Worker:
 
     async def run(self) -> int:
         """Obey until the end; the exit code."""
+        self._loop.set_exception_handler(log_loop_problem)
         self._loop.add_signal_handler(signal.SIGTERM, self._stop)
         # A terminal's Ctrl-C is for the supervisor, which drains all of its workers; and so is SIGHUP, which tells it
         # to look at its secrets.
@@ -91,11 +94,7 @@ class Worker:
     async def _carry_out(self, order: Order) -> None:
         """Connect to the nodes, wait for the keys, and serve. Raises ConfigurationError."""
         settings = order.settings
-        logging.basicConfig(
-            stream=sys.stderr,
-            level=settings.log_level.upper(),
-            format=f"%(asctime)s %(levelname)s %(name)s [worker {order.slot + 1}]: %(message)s",
-        )
+        set_up_logging(settings.log_level, worker=order.slot + 1)
         # What there is to say about the certificate, the supervisor has said.
         logging.getLogger("wireproto.certificates").setLevel(logging.ERROR)
         setup = _setup(order)
@@ -213,6 +212,7 @@ async def _done(future: asyncio.Future[Any]) -> None:
 
 def main() -> int:
     """Work until told otherwise; the exit code."""
+    keep_to_oneself()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_run())
 

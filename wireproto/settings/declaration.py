@@ -178,6 +178,9 @@ class Settings:
         _OTHER,
         "the keys that encrypt values, in place of a keyring: ID=BASE64[@NAMESPACE], with commas; the first one seals",
     )
+    audit_log: Path | None = _setting(
+        None, PATH, _OTHER, "file of JSON lines that tell who came in and who was refused; without it the log has them"
+    )
     log_level: str = _setting("info", choice("debug", "info", "warning", "error"), _OTHER, "how much to log")
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ from wireproto.core.api_keys import api_key_problem
 from wireproto.core.keyring import Keyring
 from wireproto.core.names import NAME_RULE, is_name
 from wireproto.settings.namespace_numbers import as_numbers, numbers_check, read_numbers, show_numbers
-from wireproto.settings.nodes import check_nodes, nodes_from_table, read_nodes, show_nodes
+from wireproto.settings.nodes import check_nodes, have_password, nodes_from_table, read_nodes, show_nodes
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -39,6 +39,10 @@ def _unchanged(value: Any) -> Any:
     return value
 
 
+def _never(value: Any) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """How the values of a setting are read from text, checked and shown. What reads and checks raises ValueError."""
@@ -53,6 +57,8 @@ class Kind:
     """The value is never quoted in an error."""
     environment_only: bool = False
     """It has no flag and no TOML key: other users can read a command line, and files are copied."""
+    holds_secret: Callable[[Any], bool] = _never
+    """Whether a value holds what a command line must not show, nor a file that others can read."""
     absent: str = "none"
     """How a value is shown that is left out."""
     read_table: Callable[[Mapping[str, Any]], Any] | None = None
@@ -263,7 +269,15 @@ PROGRAM: Final = _matching("PATH", r"[^\0]+", "must be a path")
 HOST: Final = _matching("HOST", r"[A-Za-z0-9._:%-]{1,255}", "must be a host's name or an IP address")
 NAME: Final = Kind("NAME", str, _check_name)
 REDIS_MEMORY: Final = _matching("SIZE", r"(?i)[1-9][0-9]{0,11}([kmg]b?)?", "must be a size such as 256mb or 2gb")
-NODES: Final = Kind("NAME=URL[;...]", read_nodes, check_nodes, show_nodes, secret=True, read_table=nodes_from_table)
+NODES: Final = Kind(
+    "NAME=URL[;...]",
+    read_nodes,
+    check_nodes,
+    show_nodes,
+    secret=True,
+    holds_secret=have_password,
+    read_table=nodes_from_table,
+)
 API_KEY: Final = Kind("KEY", str, _check_api_key, secret=True, environment_only=True, absent="made at the first start")
 ENCRYPTION_KEYS: Final = Kind(
     "ID=BASE64[,...]", str, _check_encryption_keys, secret=True, environment_only=True, absent="those of the keyring"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from typing import Final, NamedTuple
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from wireproto.core.names import NAME_RULE, is_name
 
@@ -71,6 +71,12 @@ class SentinelUrl(NamedTuple):
 def is_sentinel_url(url: str) -> bool:
     """Whether a URL names Sentinels, and not a node."""
     return url.startswith(("sentinel://", "sentinels://"))
+
+
+def has_password(url: str) -> bool:
+    """Whether a password stands in a URL that was found to be one of a node or of Sentinels."""
+    parts = urlsplit(url)
+    return bool(parts.password) or "password" in dict(parse_qsl(parts.query))
 
 
 def check_node_url(url: str) -> None:

@@ -9,7 +9,7 @@ from typing import Final, TypeGuard
 
 from wireproto.core.names import NAME_RULE, is_name
 from wireproto.errors import ConfigurationError
-from wireproto.settings.node_urls import check_node_url, is_sentinel_url, read_sentinel_url
+from wireproto.settings.node_urls import check_node_url, has_password, is_sentinel_url, read_sentinel_url
 
 _NEXT_SHARD: Final = re.compile(r",(?=\s*[A-Za-z0-9._-]{0,64}=)")
 """The commas between shards: those in a URL of Sentinels have no `NAME=` behind them."""
@@ -52,6 +52,11 @@ class ShardAddress:
     def node_urls(self) -> tuple[str, ...]:
         """The URLs of the nodes; none where Sentinels know them."""
         return () if self.has_sentinels else (self.url, *self.replicas)
+
+    @property
+    def has_password(self) -> bool:
+        """Whether a password stands in one of the URLs."""
+        return any(map(has_password, (self.url, *self.replicas)))
 
     def _check_urls(self) -> None:
         """Raises ValueError."""
@@ -138,6 +143,11 @@ def _check_masters(shards: Sequence[ShardAddress]) -> None:
                 other = shard_of.setdefault((sentinel, url.master_name), shard.name)
                 if other != shard.name:
                     raise ValueError(f"must not give two shards the same master: {other}, {shard.name}")
+
+
+def have_password(nodes: Sequence[ShardAddress]) -> bool:
+    """Whether a password stands in a URL of one of the shards."""
+    return any(shard.has_password for shard in nodes)
 
 
 def show_nodes(nodes: Sequence[ShardAddress]) -> str:

@@ -7,6 +7,7 @@ mistake in the file is found while a flag hides it.
 from __future__ import annotations
 
 import argparse
+import os
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, Final, NoReturn
 
 from wireproto import __version__
 from wireproto.errors import ConfigurationError
+from wireproto.private_files import check_keeps_secret
 from wireproto.settings.declaration import (
     CONFIG_VARIABLE,
     PREFIX,
@@ -44,7 +46,8 @@ with '_' for '-'. Flags go before the environment, and the environment before th
   numbers of namespaces    shop=1,logs=0; in the file also a table
   secrets  The API key is read from {PREFIX}API_KEY only; without it the first start makes one and shows it.
            {PREFIX}ENCRYPTION_KEYS has keys that encrypt values, instead of a file (wireproto keyring --help).
-           Give nodes that have passwords in {PREFIX}NODES or in the file: other users can read a command line.
+           Nodes that have passwords are given in {PREFIX}NODES, or in a file that only its owner can read: a command
+           line can be read by every user of the machine, so passwords are refused there.
 
 examples:
   wireproto-server                                    start nodes here, with a certificate for development
@@ -121,7 +124,8 @@ def _checked(setting: Setting, given: object, source: str, read: Callable[[], An
 def _add_file(found: _Found, path: Path) -> None:
     """Take the settings of a TOML file."""
     by_name = {setting.name: setting for setting in SETTINGS}
-    for key, value in _load(path).items():
+    content, status = _load(path)
+    for key, value in content.items():
         source = f"file {path}, key {key}"
         name = key.replace("-", "_")
         setting = by_name.get(name)
@@ -131,13 +135,15 @@ def _add_file(found: _Found, path: Path) -> None:
         if name in found.values:
             raise ConfigurationError(f"{source}: is given twice, with '-' and with '_'")
         found.add(setting, _read_toml(setting, value, source), source)
+        if setting.kind.holds_secret(found.values[setting.name]):
+            check_keeps_secret(source, path, status)
 
 
-def _load(path: Path) -> dict[str, Any]:
-    """The content of a TOML file."""
+def _load(path: Path) -> tuple[dict[str, Any], os.stat_result]:
+    """The content of a TOML file, and who may read it."""
     try:
         with path.open("rb") as file:
-            return tomllib.load(file)
+            return tomllib.load(file), os.fstat(file.fileno())
     except OSError as error:
         raise ConfigurationError(f"file {path}: {error.strerror or error}") from None
     except RecursionError:
@@ -191,7 +197,13 @@ def _add_flags(found: _Found, flags: Mapping[str, Any]) -> None:
             given = flags[setting.name]
             source = f"flag {setting.flag}"
             # --node may be given many times.
-            found.add(setting, _read(setting, ",".join(given) if isinstance(given, list) else given, source), source)
+            value = _read(setting, ",".join(given) if isinstance(given, list) else given, source)
+            if setting.kind.holds_secret(value):
+                raise ConfigurationError(
+                    f"{source}: holds a password, and every user of this machine can read a command line; give it in "
+                    f"the environment ({setting.variable}) or in a file of mode 0600 (--config)"
+                )
+            found.add(setting, value, source)
 
 
 class _Parser(argparse.ArgumentParser):
