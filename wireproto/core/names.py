@@ -1,7 +1,4 @@
-"""Names of clients, namespaces, nodes and keys: one rule for all, safe in a file name, a log line and a Redis key.
-
-And what others say, made safe for a line of the log.
-"""
+"""Names of clients, namespaces, nodes and keys: one rule for all, safe in a file name, a log line and a Redis key."""
 
 from __future__ import annotations
 
