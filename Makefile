@@ -12,7 +12,7 @@ AS_INSTALLED := PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(INSTALLED):$(CURDIR)
 BOTH_BUILDS := tests/core tests/client tests/live/test_client_certificates.py tests/live/test_clients.py tests/live/test_cuts.py \
   tests/live/test_faults.py tests/live/test_limits.py tests/live/test_model.py tests/live/test_s_client.py tests/live/test_tls.py
 
-.PHONY: run test test-pure test-installed check check-tls format bench bench-peers chaos fuzz clean
+.PHONY: run test test-pure test-installed check check-tls format bench bench-peers chaos fuzz hostile soak clean
 
 run: $(VENV)/.run
 	@exec $(BIN)/python server.py $(ARGS)
@@ -59,6 +59,14 @@ chaos: $(VENV)/.bench
 # where there is no Atheris: `make fuzz ARGS="requests --reproduce FILE"`.
 fuzz: $(if $(findstring --reproduce,$(ARGS)),$(VENV)/.test,$(VENV)/.fuzz)
 	@exec $(BIN)/python -m fuzz $(ARGS)
+
+# Crowds that mean no good: `make hostile ARGS="half-open --half-open 2000"`.
+hostile: $(VENV)/.bench
+	@exec $(BIN)/python -m bench.hostile $(ARGS)
+
+# 100,000 handshakes, then a quarter of an hour of all kinds of load and faults: `make soak ARGS="--soak-minutes 60"`.
+soak: $(VENV)/.bench
+	@exec $(BIN)/python -m bench.hostile soak $(ARGS)
 
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .

@@ -30,6 +30,7 @@ HOT_PATH = (
     "core/login.py",
     "core/metrics.py",
     "core/node_pipeline.py",
+    "core/queue_bound.py",
     "core/replica_reads.py",
     "core/replication_policy.py",
     "core/quota_gate.py",

@@ -18,7 +18,7 @@ import ssl
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -55,6 +55,8 @@ class Target:
     """Of wireproto: the port without TLS, on the same host."""
     versions: dict[str, str] = field(default_factory=dict)
     """Of its programs; `build` is the kind of our own build."""
+    log: Path | None = None
+    """Of wireproto: what it writes to its standard error."""
 
     @property
     def url(self) -> str:
@@ -134,7 +136,7 @@ def wireproto_server(*flags: str, nodes: Nodes | None = None, from_checkout: boo
             environment["WIREPROTO_NODES"] = ",".join(urls)
         with running(command, folder, "wireproto", environment) as process:
             wait_for(process, folder, "wireproto", lambda: "\nready" in written(folder, "wireproto"))
-            yield _described(written(folder, "wireproto"), process.pid, nodes)
+            yield replace(_described(written(folder, "wireproto"), process.pid, nodes), log=folder / "wireproto.log")
 
 
 def _described(banner: str, pid: int, nodes: Nodes | None) -> Target:

@@ -86,6 +86,7 @@ SAMPLES: dict[str, tuple[tuple[str, Any], tuple[str, Any]]] = {
     "max_unread_bytes": (("1GiB", 2**30), ("1024", 1024)),
     "max_node_queue": (("1", 1), ("100", 100)),
     "max_node_queue_bytes": (("16GiB", 2**34), ("2MiB", 2**21)),
+    "max_node_delay": (("0", 0.0), ("50ms", 0.05)),
     "state_folder": (("state", Path("state")), ("/var/lib/wireproto", Path("/var/lib/wireproto"))),
     "keyring": (("keys.json", Path("keys.json")), ("/run/ä/keys", Path("/run/ä/keys"))),
     "encryption_keys": (

@@ -34,6 +34,7 @@ Nothing here touches a socket, a clock or dice; time, random bytes and transport
     keyring           which key seals the values of a namespace, and which may open them
     xaes              the cipher
     node_health       the states of a node's connection
+    queue_bound       how many requests may wait for a node, so that none waits too long
     node_pipeline     one node's conversation: submit, send, match replies
     confirmations     whether replicas have what a master has executed
     topology          which node is a shard's master, and how far its replicas are

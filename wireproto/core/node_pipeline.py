@@ -19,10 +19,13 @@ import hiredis
 from wireproto.core.bundle import Batch, Bundle
 from wireproto.core.commands import ASK_FOR_HISTORY, history_of
 from wireproto.core.node_health import NodeEvent, NodeState, next_state
+from wireproto.core.queue_bound import QueueBound
 
 _UP: Final = NodeState.UP
 _SUSPECT: Final = NodeState.SUSPECT
 NOT_ENOUGH: Final = object()
+BUSY_RETRY_MS: Final = 50
+"""At the least."""
 LONGEST_REPLY: Final = 16 * 1024 * 1024
 """Bytes of an unfinished reply after which a node is taken to be talking nonsense. It is far more than the largest
 value, for a longer one may have been stored by other hands, and to drop the connection fails everybody's requests."""
@@ -40,11 +43,13 @@ class NodePipeline:
     """One ordered connection to a node, without the connection.
 
     `wake` is called when there is something to send. `max_requests` and `max_bytes` bound what may wait and be in
-    flight. Times are seconds of a monotonic clock.
+    flight, and so does `max_delay`, the time for which a request may wait for those before it; 0 for as long as it
+    takes. Times are seconds of a monotonic clock.
     """
 
     __slots__ = (
         "_asked_for_history",
+        "_bound",
         "_has_deadlines",
         "_reader",
         "_received",
@@ -70,7 +75,14 @@ class NodePipeline:
     )
 
     def __init__(
-        self, name: str, wake: Callable[[], None], *, max_requests: int, max_bytes: int, max_value: int
+        self,
+        name: str,
+        wake: Callable[[], None],
+        *,
+        max_requests: int,
+        max_bytes: int,
+        max_value: int,
+        max_delay: float = 0.0,
     ) -> None:
         self.name = name
         self._wake = wake
@@ -99,6 +111,7 @@ class NodePipeline:
         self.queued_bytes = 0
         self.round_trip = 0.0
         """Smoothed time from sent to answered, in seconds."""
+        self._bound = QueueBound(max_delay)
         self._has_deadlines = False
         self._asked_for_history = False
         self._reader = _new_reader()
@@ -110,21 +123,26 @@ class NodePipeline:
         """Take a bundle, or refuse it at once: DOWN if the node cannot be reached, BUSY if too much is queued."""
         bundle.pipeline = self
         count = len(bundle.kinds)
+        before = self.waiting_requests + self.in_flight_requests
         if self.state is not _UP and not self._may_wait(bundle):
             _fail(bundle, "DOWN", self._why_not())
-        elif (
-            self.waiting_requests + self.in_flight_requests + count > self.max_requests
-            or self.queued_bytes + bundle.cost > self.max_bytes
-        ):
-            _fail(bundle, "BUSY", f"too much is queued for node {self.name}", 50)
+        elif before + count > self.max_requests or self.queued_bytes + bundle.cost > self.max_bytes:
+            _fail(bundle, "BUSY", f"too much is queued for node {self.name}", BUSY_RETRY_MS)
+        elif before + count > self._bound.requests and before:
+            # What is queued now will be done by then.
+            retry_ms = max(BUSY_RETRY_MS, round(self._bound.delay * 1000))
+            _fail(bundle, "BUSY", f"node {self.name} has more to do than it can", retry_ms)
         else:
-            if not self.waiting:
-                self._wake()
-            self.waiting.append(bundle)
-            self.waiting_requests += count
-            if bundle.deadline:
-                self._has_deadlines = True
-            self.queued_bytes += bundle.cost
+            self._queue(bundle, count)
+
+    def _queue(self, bundle: Bundle, count: int) -> None:
+        if not self.waiting:
+            self._wake()
+        self.waiting.append(bundle)
+        self.waiting_requests += count
+        if bundle.deadline:
+            self._has_deadlines = True
+        self.queued_bytes += bundle.cost
 
     def _may_wait(self, bundle: Bundle) -> bool:
         """Whether a node that is not up takes a bundle: to try a suspect one, or while requests are held."""
@@ -201,6 +219,7 @@ class NodePipeline:
 
     def _hand_out(self, replies: list[object], size_of_one: int, now: float) -> None:
         position, end = 0, len(replies)
+        bound, sent_at = self._bound, 0.0
         while position < end:
             if not self.in_flight:
                 raise NodeProtocolError(f"node {self.name} answered what nobody asked")
@@ -215,11 +234,20 @@ class NodePipeline:
             if count == wanted:
                 self.in_flight.popleft()
                 self.queued_bytes -= bundle.cost
-                self.round_trip += ((now - bundle.sent_at) - self.round_trip) / 8
+                sent_at = bundle.sent_at
+                took = now - sent_at
+                self.round_trip += (took - self.round_trip) / 8
+                if took < bound.least:
+                    bound.least = took
             try:
                 bundle.owner.deliver(bundle, first, taken, size_of_one * count, now)
             except Exception as error:
                 bundle.owner.give_up(error)
+        bound.answered += end
+        if now >= bound.period_ends and sent_at:
+            bound.end_period(now, sent_at)
+        if bound.is_standing and not self.in_flight:
+            bound.lift()
         if self.state is _SUSPECT and not self.refused_as_replica:
             self.change(NodeEvent.ANSWERED)
 
@@ -236,6 +264,7 @@ class NodePipeline:
             self.delayed_at = now
         self.refused_as_replica = False
         self.held_until = 0.0
+        self._bound.forget()
         self.change(NodeEvent.GREETED if trusted else NodeEvent.DOUBTED)
 
     def takes_more(self, now: float) -> None:
@@ -247,7 +276,7 @@ class NodePipeline:
         """Find out anew what `history` is: in the stream, so that it holds for what is answered behind it."""
         if self.state is _UP and not self._asked_for_history:
             self._asked_for_history = True
-            self.submit(_history_question(self))
+            self._queue(_history_question(self), 1)
 
     def heard_history(self, history: bytes | None) -> None:
         """The answer; None if there will be none."""
@@ -276,6 +305,7 @@ class NodePipeline:
         sent, self.in_flight = self.in_flight, deque()
         self.in_flight_requests = 0
         self.queued_bytes = sum(bundle.cost for bundle in self.waiting)
+        self._bound.lift()
         self.stopped = False
         self._reader = _new_reader()
         self._received = 0

@@ -29,6 +29,8 @@ from wireproto.core.verbs import Verb, help_text
 from wireproto.core.wire import encode_argument
 from wireproto.errors import AuthError, ExpiredError
 
+MOST_OF_A_TURN: Final = 1024
+"""Requests for nodes that are taken from one client before the others have their turn."""
 WEIGHT_OF_A_TURN: Final = 512
 """How much one client may ask of this process before the others have their turn: about 2 ms."""
 UNSENT_OF_A_TURN: Final = 256 * 1024
@@ -82,6 +84,8 @@ class ServerSession:
         self._blocked = False
         self._input_ended = False
         self._weight = 0
+        self._ceiling = 0
+        """How many requests may be in flight at the end of this turn."""
         self._now = 0.0
 
     # -- what the shell asks
@@ -143,6 +147,16 @@ class ServerSession:
             chunk = self._take_held()
         self._read_requests(chunk)
 
+    def hold(self, chunk: bytes) -> None:
+        """Take bytes from the client and leave them for `resume`: others are to have their turn first."""
+        if self.state is _CLOSED:
+            return
+        self._chunks.append(chunk)
+        self._held += len(chunk)
+        if self._held >= self._need:
+            self._blocked = True
+            self._on_output()
+
     def resume(self, now: float) -> None:
         """Go on with what was received and not yet parsed, if there is room again."""
         if self.can_resume:
@@ -190,12 +204,13 @@ class ServerSession:
             or self._weight >= WEIGHT_OF_A_TURN
         ):
             return 0
-        return answers.window - answers.in_flight
+        return min(answers.window, self._ceiling) - answers.in_flight
 
     def _read_requests(self, data: bytes) -> None:
         """Parse what may be parsed, send it on its way, and keep the rest."""
         position, end = 0, len(data)
         self._weight = 0
+        self._ceiling = self._answers.in_flight + MOST_OF_A_TURN
         self._blocked = False
         if self.state is _READY and not self.login.holds(self._now):
             self.state = SessionState.FRESH

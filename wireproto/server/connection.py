@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from time import monotonic
 from typing import Any, Final, Protocol
 
@@ -17,6 +18,11 @@ from wireproto.settings import Settings
 
 WRITE_HIGH_WATER: Final = 256 * 1024
 """Bytes in a client's transport above which its requests are no longer read."""
+TURN: Final = 0.01
+"""Seconds of one turn of the loop in which requests are taken in. Without it, a hundred clients that have thousands in
+flight each kept the loop for so long that nodes seemed not to have answered."""
+FEW_BYTES: Final = 1024
+"""What is no longer is taken in at any time: to put it off would cost more."""
 SWEEP: Final = 0.5
 """Seconds between two looks at the connections' clocks."""
 PARTIAL_DELAY: Final = 0.005
@@ -40,6 +46,9 @@ class ConnectionHub:
         self.slot = slot
         self.open: set[ClientConnection] = set()
         self.loop = asyncio.get_running_loop()
+        self._turn_ends_at = 0.0
+        self._to_resume: deque[ClientConnection] = deque()
+        self._resume_is_due = False
         self._to_flush: list[ClientConnection] = []
         self._partial: list[ClientConnection] = []
 
@@ -47,6 +56,40 @@ class ConnectionHub:
         """Tell the other workers how many connections there are here."""
         metrics = self.context.metrics
         self.slot.count_connections(metrics.open + metrics.handshaking)
+
+    def is_turn_over(self, now: float) -> bool:
+        """Whether enough was taken in during this turn of the loop, and nodes and answers come first."""
+        if not self._turn_ends_at:
+            self._begin_turn(now)
+        return now >= self._turn_ends_at
+
+    def _begin_turn(self, now: float) -> None:
+        self._turn_ends_at = now + TURN
+        self.loop.call_soon(self._end_turn)
+
+    def _end_turn(self) -> None:
+        self._turn_ends_at = 0.0
+
+    def resume_later(self, connection: ClientConnection) -> None:
+        """Have it go on with what it has received, when those that wait already have had their turn."""
+        if not self._resume_is_due:
+            self._resume_is_due = True
+            self.loop.call_soon(self._resume_some)
+        self._to_resume.append(connection)
+
+    def _resume_some(self) -> None:
+        waiting, now = self._to_resume, monotonic()
+        # Always a turn of their own: those that have sent again in the meantime must not take it from them.
+        self._begin_turn(now)
+        ends_at = self._turn_ends_at
+        for _ in range(len(waiting)):  # and nobody twice
+            waiting.popleft().resume(now)
+            now = monotonic()
+            if now >= ends_at:
+                break
+        self._resume_is_due = bool(waiting)
+        if waiting:
+            self.loop.call_soon(self._resume_some)
 
     def flush_soon(self, connection: ClientConnection) -> None:
         """Write its answers at the end of this turn of the loop, when more nodes may have answered."""
@@ -160,8 +203,12 @@ class ClientConnection:
     def receive(self, data: bytes) -> None:
         """Take what the client has sent."""
         self._metrics.bytes_in += len(data)
+        now = monotonic()
         try:
-            self.session.receive(data, monotonic())
+            if len(data) > FEW_BYTES and self._hub.is_turn_over(now):
+                self.session.hold(data)
+            else:
+                self.session.receive(data, now)
         except Exception as error:
             self._end_because_of(error)
             return
@@ -225,7 +272,7 @@ class ClientConnection:
         if session.can_resume and not self._resume_is_due:
             # One turn at a time: two would each ask for two more, until nobody else had any.
             self._resume_is_due = True
-            self._hub.loop.call_soon(self._resume)
+            self._hub.resume_later(self)
         if self._reading is not session.wants_input:
             self._read_or_pause()
         if session.is_finished:
@@ -258,10 +305,11 @@ class ClientConnection:
         except Exception as error:
             self._end_because_of(error)
 
-    def _resume(self) -> None:
+    def resume(self, now: float) -> None:
+        """Go on with what was received and not taken in."""
         self._resume_is_due = False
         try:
-            self.session.resume(monotonic())
+            self.session.resume(now)
         except Exception as error:
             self._end_because_of(error)
             return

@@ -64,6 +64,8 @@ class NodeConnection:
             max_requests=settings.max_node_queue,
             max_bytes=settings.max_node_queue_bytes,
             max_value=settings.max_value,
+            # Answers that may take longer than usual say nothing of a queue.
+            max_delay=0.0 if extra_time else settings.max_node_delay,
         )
         self.connects = 0
         """How often it has been up."""

@@ -27,6 +27,7 @@ from wireproto.server.audit_log import AuditLog
 from wireproto.server.background import either, running
 from wireproto.server.connection import ConnectionHub
 from wireproto.server.listener import Listener, bind
+from wireproto.server.loop_watch import LoopWatch
 from wireproto.server.process_sealer import process_sealer
 from wireproto.server.router import Router, Shard
 from wireproto.server.shared_counters import Phase, WorkerSlot
@@ -109,9 +110,10 @@ class ServingProcess:
         self._slot = setup.slot
         self._quotas = Quotas(setup.quotas)
         self._sealer = process_sealer(keyring)
-        self._statistics = Statistics(metrics, router, setup.slot, setup.server, setup.restarts)
         worker = None if setup.slot.is_alone else setup.slot.index + 1
         self._audit_log = AuditLog(settings.audit_log, worker, asyncio.get_running_loop().call_later)
+        self._loop_watch = LoopWatch()
+        self._statistics = Statistics(metrics, router, setup.slot, setup.server, setup.restarts, self._loop_watch)
         context = SessionContext(
             limits=_limits(settings),
             ring=router.ring,
@@ -150,7 +152,7 @@ class ServingProcess:
 
         Calls `ready` when clients are accepted, and runs `beside` for as long as they are.
         """
-        lives = [self._hub.watch_time()]
+        lives = [self._hub.watch_time(), self._loop_watch.run()]
         if not self._slot.is_alone:
             lives.append(self._statistics.keep_publishing())
         async with running(lives, shutdown):

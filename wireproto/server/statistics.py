@@ -17,6 +17,7 @@ from wireproto import __version__
 from wireproto.core.build import BUILD
 from wireproto.core.metrics import Metrics
 from wireproto.core.totals import total, what_remains
+from wireproto.server.loop_watch import LoopWatch
 from wireproto.server.router import Router
 from wireproto.server.shared_counters import Phase, WorkerSlot
 
@@ -42,10 +43,17 @@ class Statistics:
     """The answer to STATS. `restarts` is how often the worker in this slot has been replaced."""
 
     def __init__(
-        self, metrics: Metrics, router: Router, slot: WorkerSlot, server: ServerIdentity, restarts: int
+        self,
+        metrics: Metrics,
+        router: Router,
+        slot: WorkerSlot,
+        server: ServerIdentity,
+        restarts: int,
+        loop_watch: LoopWatch,
     ) -> None:
         self._metrics = metrics
         self._router = router
+        self._loop_watch = loop_watch
         self._slot = slot
         self._server = server
         self._restarts = restarts
@@ -66,6 +74,7 @@ class Statistics:
             "pid": os.getpid(),
             "started": self._started,
             "restarts": self._restarts,
+            "loop": self._loop_watch.as_json(),
             **total([self._present(), *self._inherited]),
         }
         if not self._slot.is_alone:
@@ -110,4 +119,5 @@ class Statistics:
             "uptime_s": round(time.monotonic() - record["started"], 1),
             "connections": self._slot.connections_of(slot),
             "restarts": record["restarts"],
+            "loop": record["loop"],
         }

@@ -165,6 +165,12 @@ class Settings:
     max_unread_bytes: int = _setting(8 * MIB, size(KIB, GIB), _LIMITS, "bytes of replies that a client has not read")
     max_node_queue: int = _setting(65_536, integer(1, 10_000_000), _LIMITS, "requests waiting for one node")
     max_node_queue_bytes: int = _setting(64 * MIB, size(KIB, 16 * GIB), _LIMITS, "their bytes")
+    max_node_delay: float = _setting(
+        0.25,
+        duration(0, HOUR),
+        _LIMITS,
+        "how long requests wait for those before them at a node, else BUSY; 0: ever",
+    )
 
     state_folder: Path = _setting(
         Path(".wireproto"), PATH, _OTHER, "folder of the API keys' hashes and the signing key"
