@@ -97,6 +97,9 @@ class World:
     def audit(self, event: str, details: Mapping[str, object]) -> None:
         pass
 
+    def wrong_credential(self, peer: str) -> None:
+        pass
+
     def report_bug(self, error: Exception | str) -> str:
         raise AssertionError(error)
 

@@ -39,6 +39,7 @@ class World:
         self.ids = 0
         self.events: list[tuple[str, dict[str, object]]] = []
         self.bugs: list[Exception | str] = []
+        self.guesses: list[str] = []
 
     def wall_clock(self) -> float:
         return self.now
@@ -55,6 +56,9 @@ class World:
 
     def audit(self, event: str, details: Mapping[str, object]) -> None:
         self.events.append((event, dict(details)))
+
+    def wrong_credential(self, peer: str) -> None:
+        self.guesses.append(peer)
 
     def report_bug(self, error: Exception | str) -> str:
         self.bugs.append(error)

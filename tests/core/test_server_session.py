@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.core.conversation import API_KEY, NODE_NAMES, OTHER_KEY, SIGNING_KEYS, Conversation, key_of
+from tests.core.test_bad_frames import SMALL
 from wireproto.core.api_keys import ApiKeyRecord, hash_api_key
 from wireproto.core.bundle import Bundle
 from wireproto.core.limits import Limits
@@ -494,3 +495,99 @@ def test_outcomes_are_counted() -> None:
         ("DELETE", "OK"): 1,
         ("-", "VERB"): 1,
     }
+
+
+# -- what a client holds, and how long a frame takes
+
+
+def test_a_frame_begins_with_its_first_byte_and_no_other_prolongs_it() -> None:
+    talk = Conversation()
+    assert talk.session.frame_began_at == 0
+    for byte in b"WRITE 1:k 10:vvvv":
+        talk.now += 1
+        talk.say(bytes((byte,)))
+        assert talk.session.frame_began_at == 11
+    assert talk.say(b"vvvvvv\n") == b"OK\n"
+    assert talk.session.frame_began_at == 0
+
+
+@pytest.mark.parametrize(
+    "beginning", [b" ", b"#", b"R", b"READ 1:k", b"frob 3:x", b'"', b"WRITE 1:k 3000:x", b"PING\r"]
+)
+def test_any_part_of_a_frame_begins_it(beginning: bytes) -> None:
+    talk = Conversation(limits=SMALL)
+    talk.say(b"PING\n" + beginning)
+    assert talk.session.frame_began_at == (talk.now if not talk.is_closed else 0)
+
+
+def test_a_frame_behind_another_begins_when_it_comes() -> None:
+    talk = Conversation()
+    talk.say(b"READ 1:k")
+    talk.now += 5
+    assert talk.say(b"\nREAD 1:") == b"MISS\n"
+    assert talk.session.frame_began_at == talk.now
+    assert talk.say(b"k\n\n\n") == b"MISS\n"
+    assert talk.session.frame_began_at == 0
+
+
+def test_a_value_that_is_skipped_has_begun_too() -> None:
+    talk = Conversation(limits=SMALL)
+    talk.say(b"WRITE 1:k 5000:")
+    began = talk.now
+    talk.now += 5
+    talk.say(b"x" * 4000)
+    assert talk.session.frame_began_at == began
+    assert talk.say(b"x" * 1000 + b"\n").startswith(b"ERR TOOBIG")
+    assert talk.session.frame_began_at == 0
+
+
+def test_while_the_server_does_not_read_no_frame_is_late() -> None:
+    talk = Conversation(limits=Limits(max_in_flight=4), nodes_answer=False)
+    talk.say(b"READ 1:k\n" * 10 + b"READ 1:")
+    assert not talk.session.wants_input
+    assert talk.session.frame_began_at == 0
+    talk.now += 100
+    talk.nodes_answer = True
+    assert talk.settle() == b"MISS\n" * 10
+    assert talk.session.wants_input
+    assert talk.session.frame_began_at == talk.now
+
+
+def test_what_a_client_holds_is_counted() -> None:
+    talk = Conversation(nodes_answer=False)
+    assert talk.session.memory == 0
+    talk.say(b"WRITE 1:k 1000:" + b"v" * 400)
+    assert 400 <= talk.session.memory < 600
+    talk.say(b"v" * 600)
+    assert 1000 <= talk.session.memory < 1200  # it is parsed, and its frame is not over
+    talk.say(b"\n")
+    assert talk.session.memory == 1000  # it is on its way to its node
+    talk.session.writing_stopped = True
+    talk.exchange()
+    assert 0 < talk.session.memory < 100  # the answer
+    talk.session.data_to_send()
+    assert talk.session.memory == 0
+
+
+def test_small_pieces_count_for_what_they_take() -> None:
+    talk = Conversation()
+    talk.say(b"WRITE 1:k 1000:v")
+    for _ in range(100):
+        talk.say(b"vv")
+    assert talk.session.memory > 100 * 32
+
+
+def test_a_value_that_is_skipped_holds_nothing() -> None:
+    talk = Conversation(limits=SMALL)
+    talk.say(b"WRITE 1:k 50000:", b"x" * 20_000)
+    assert talk.session.memory < 100
+
+
+def test_a_wrong_credential_is_told_and_an_expired_one_is_no_guess() -> None:
+    talk = Conversation(log_in=False)
+    token, _ = talk.authority.login(API_KEY, talk.world.now, "t0")
+    talk.world.now += 10_000
+    assert talk.say(b"AUTH %d:%b\n" % (len(token), token.encode())).startswith(b"ERR EXPIRED")
+    assert talk.world.guesses == []
+    assert talk.say(b"AUTH 5:wrong\n").startswith(b"ERR AUTH")
+    assert talk.world.guesses == ["peer"]

@@ -82,6 +82,8 @@ class Login:
             self._context.metrics.credentials[getattr(error, "kind", error.code.lower())] += 1
             reason = getattr(error, "reason", str(error))
             world.audit("refused", {"peer": self._peer, "method": method, "reason": reason})
+            if not isinstance(error, ExpiredError):
+                world.wrong_credential(self._peer)
             raise
         self.accept(identity, method, now, wall_clock)
         time_left = max(0, ceil(identity.expires_at - wall_clock))

@@ -117,6 +117,15 @@ class RequestParser:
         """Whether a part of a frame has been consumed."""
         return self._size > 0
 
+    @property
+    def held(self) -> int:
+        """Bytes of the arguments of a frame that is not whole."""
+        return sum(map(len, self._frame.arguments))
+
+    def forget(self) -> None:
+        """Drop what there is of a frame that will not become whole."""
+        self._begin()
+
     def read(self, data: bytes, position: int) -> tuple[Frame | None, int]:
         """Go on with the current frame; see the class."""
         self.need = 0

@@ -37,6 +37,8 @@ UNSENT_OF_A_TURN: Final = 256 * 1024
 """How many bytes of replies one client may heap up before they are written."""
 WEIGHT_OF_A_REFUSAL: Final = 3
 """Added to that of a request which a quota refuses: it is read by the full parser."""
+COST_OF_A_PIECE: Final = 64
+"""Bytes that a piece of a value takes beside what is in it."""
 _TO_NODES: Final = frozenset({Verb.READ, Verb.WRITE, Verb.DELETE, Verb.TOUCH})
 
 
@@ -72,6 +74,9 @@ class ServerSession:
         self.login = Login(context, peer)
         self.gate: QuotaGate | None = None
         """Of a client that has a quota."""
+        self.frame_began_at = 0.0
+        """When the first byte came of a frame that is not whole. 0.0: there is none, or it is not read any further now,
+        for which the client is not to blame."""
         self._context = context
         self._limits = context.limits
         self._parser = RequestParser(context.limits)
@@ -105,6 +110,13 @@ class ServerSession:
             and self._answers.in_flight_bytes <= self._limits.max_in_flight_bytes // 2
             and self._answers.unsent < UNSENT_OF_A_TURN
         )
+
+    @property
+    def memory(self) -> int:
+        """About how many bytes this client makes the server hold: what was not parsed, sent to nodes, or handed out."""
+        answers, parser = self._answers, self._parser
+        unparsed = self._held + len(self._chunks) * COST_OF_A_PIECE + (parser.held if parser.in_frame else 0)
+        return unparsed + answers.in_flight_bytes + answers.unsent
 
     @property
     def owes_nothing(self) -> bool:
@@ -178,7 +190,9 @@ class ServerSession:
         """Drop what comes from now on; what was taken is still answered."""
         self.state = SessionState.CLOSED
         self._take_held()
+        self._parser.forget()
         self._blocked = False
+        self.frame_began_at = 0.0
 
     def abandon(self) -> None:
         """The client is gone: what nodes still owe is read and dropped."""
@@ -230,6 +244,7 @@ class ServerSession:
                     self._weight += self.gate.refused
                 if taken_to > position:
                     self.last_request_at = self._now
+                    self.frame_began_at = 0.0
                     position = taken_to
                 if position == end or self._room() <= 0:
                     continue
@@ -237,6 +252,7 @@ class ServerSession:
             frame, position = parser.read(data, position)
             if frame is None:
                 break
+            self.frame_began_at = 0.0
             if frame is EMPTY_LINE:
                 self._weight += 1
             else:
@@ -245,6 +261,10 @@ class ServerSession:
             self._keep(data[position:])
         if self.gate is not None:
             self.gate.end(position)
+        if self._blocked or (position == end and not parser.in_frame):
+            self.frame_began_at = 0.0
+        elif self.frame_began_at == 0.0:
+            self.frame_began_at = self._now
         if self.state is _CLOSED or (self._input_ended and not self._blocked):
             self.stop_reading()
         self._answers.end_of_read()

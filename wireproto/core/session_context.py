@@ -40,6 +40,9 @@ class Surroundings(Protocol):
     def audit(self, event: str, details: Mapping[str, object]) -> None:
         """Write down who came in and who was refused."""
 
+    def wrong_credential(self, peer: str) -> None:
+        """Somebody at this address and port sent a credential that is not valid, and never was."""
+
     def report_bug(self, error: Exception | str) -> str:
         """Log what should not have happened; the id that it is logged under."""
 

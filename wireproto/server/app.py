@@ -22,6 +22,7 @@ from wireproto.server.certificate_care import (
 )
 from wireproto.server.greeting import greeting
 from wireproto.server.keyring_file import load_keyring, watched_keyring
+from wireproto.server.open_files import check_room, raise_limit
 from wireproto.server.router import Shard
 from wireproto.server.secrets_watch import SecretsWatch, WatchedSecret
 from wireproto.server.serving import ListeningSockets, ServingProcess, Setup, connected
@@ -49,6 +50,7 @@ async def serve(
     with closing(ListeningSockets.bind(settings)) as sockets:
         start = _Start(settings, tls, sockets, server, announce, hangup)
         workers = settings.workers or core_count()
+        check_room(settings.max_connections, workers, raise_limit())
         if workers == 1:
             slot = WorkerSlot(SharedCounters.create(slots=1, capacity=0), 0)
             quotas = SharedQuotas(workers=1)

@@ -10,10 +10,13 @@ from typing import Any, Final, Protocol
 
 from wireproto.core.server_session import ServerSession
 from wireproto.core.session_context import SessionContext
+from wireproto.server.address_guard import AddressGuard
+from wireproto.server.client_memory import WORTH_COUNTING, ClientMemory
 from wireproto.server.peer_certificate import certificate_end, certificate_names
 from wireproto.server.receive_buffer import RECEIVE_BUFFER
 from wireproto.server.router import Router
 from wireproto.server.shared_counters import WorkerSlot
+from wireproto.server.strangers import Strangers
 from wireproto.settings import Settings
 
 WRITE_HIGH_WATER: Final = 256 * 1024
@@ -25,11 +28,16 @@ FEW_BYTES: Final = 1024
 """What is no longer is taken in at any time: to put it off would cost more."""
 SWEEP: Final = 0.5
 """Seconds between two looks at the connections' clocks."""
+HANDSHAKE_SWEEP: Final = 0.1
+"""Seconds between two looks at the handshakes."""
 PARTIAL_DELAY: Final = 0.005
 """Seconds after which answers leave that could have left in one write with the next, which is missing."""
 LINGER: Final = 1.0
 """Seconds in which a client may still send after the last answer; to close at once would reset the connection and
 could destroy that answer on its way."""
+AT_ONCE: Final = 16
+"""Connections whose clocks are looked at before the others have their turn: to close one costs 80 us, and a crowd that
+came at one time goes at one time."""
 BIG_READ: Final = 128 * 1024
 """Bytes after which a transport is likely to have more, and reads up to 32 times before anything else has its turn."""
 
@@ -39,16 +47,21 @@ log = logging.getLogger("wireproto.connections")
 class ConnectionHub:
     """What the connections of a process share: who is open, and who has something to write."""
 
-    def __init__(self, context: SessionContext, router: Router, settings: Settings, slot: WorkerSlot) -> None:
+    def __init__(
+        self, context: SessionContext, router: Router, settings: Settings, slot: WorkerSlot, guard: AddressGuard
+    ) -> None:
         self.context = context
         self.router = router
         self.settings = settings
         self.slot = slot
+        self.guard = guard
+        self.strangers = Strangers(context.metrics, slot)
         self.open: set[ClientConnection] = set()
         self.loop = asyncio.get_running_loop()
         self._turn_ends_at = 0.0
         self._to_resume: deque[ClientConnection] = deque()
         self._resume_is_due = False
+        self.memory = ClientMemory(settings.max_client_memory // slot.workers, lambda: self.open, self.loop)
         self._to_flush: list[ClientConnection] = []
         self._partial: list[ClientConnection] = []
 
@@ -118,8 +131,17 @@ class ConnectionHub:
         while True:
             await asyncio.sleep(SWEEP)
             now = monotonic()
-            for connection in list(self.open):
-                connection.check_time(now)
+            for number, connection in enumerate(list(self.open), 1):
+                if connection in self.open:  # it may have gone while the others had their turn
+                    connection.check_time(now)
+                if number % AT_ONCE == 0:
+                    await asyncio.sleep(0)
+
+    async def watch_handshakes(self) -> None:
+        """Give up handshakes that take too long, until cancelled."""
+        while True:
+            may_be_more = self.strangers.end_late_handshakes(monotonic(), self.settings.handshake_timeout)
+            await asyncio.sleep(0 if may_be_more else HANDSHAKE_SWEEP)
 
     async def drain(self, linger: float, deadline: float) -> None:
         """Take nothing new, answer what is in flight, and close every connection.
@@ -159,14 +181,17 @@ class ClientConnection:
     def __init__(self, hub: ConnectionHub, peer: str) -> None:
         self.session: ServerSession
         self.transport: ClientTransport
+        self.peer = peer
+        self.held = 0
+        """Bytes that are counted as what this client makes the process hold."""
         self._hub = hub
-        self._peer = peer
         self._metrics = hub.context.metrics
         self._made_at = 0.0
         self._flush_is_due = False
         self._partial_is_due = False
         self._resume_is_due = False
         self._reading = True
+        self._is_stranger = True
         self._closing = False
         self._cut_at = 0.0
         self._client_has_ended = False
@@ -174,6 +199,8 @@ class ClientConnection:
         self._unread_since = 0.0
         self._closed_for = ""
         """The limit that it is closed for, or what else it was."""
+        self._largest_write = 0
+        """Bytes of the largest of what was written since everything was read."""
 
     # -- what comes from below
 
@@ -183,9 +210,10 @@ class ClientConnection:
         transport.set_write_buffer_limits(WRITE_HIGH_WATER)
         hub = self._hub
         self._made_at = monotonic()
-        self.session = ServerSession(hub.context, hub.router.lanes_for_client(), self._on_output, self._peer)
+        self.session = ServerSession(hub.context, hub.router.lanes_for_client(), self._on_output, self.peer)
         hub.open.add(self)
         self._metrics.open += 1
+        hub.strangers.has_shaken_hands(self)
 
     def log_in_by_certificate(self, certificate: dict[str, Any]) -> None:
         """The client has shown a certificate (`getpeercert`) that OpenSSL has verified."""
@@ -212,6 +240,11 @@ class ClientConnection:
         except Exception as error:
             self._end_because_of(error)
             return
+        if self._is_stranger and self.session.login.identity is not None:
+            self._is_stranger = False
+            self._hub.strangers.left(self)
+        if self.held or self.session.memory >= WORTH_COUNTING:
+            self.count_memory()
         if len(data) >= BIG_READ and not self.session.wants_input:
             self._read_or_pause()
 
@@ -237,10 +270,18 @@ class ClientConnection:
         """The client is gone."""
         self._audit_end()
         self.session.abandon()
-        if self in self._hub.open:
-            self._hub.open.remove(self)
+        self._leave()
+
+    def _leave(self) -> None:
+        """Count no more."""
+        hub = self._hub
+        hub.memory.change(-self.held)
+        self.held = 0
+        if self in hub.open:
+            hub.open.remove(self)
+            hub.strangers.left(self)
             self._metrics.open -= 1
-            self._hub.count_connections()
+            hub.count_connections()
 
     # -- answers
 
@@ -262,6 +303,7 @@ class ClientConnection:
         if session.is_broken:
             self.close()
             return
+        written = 0
         if not session.writing_stopped:
             data = session.data_to_send()
             if data:
@@ -269,6 +311,8 @@ class ClientConnection:
             if session.has_held_replies and not self._partial_is_due:
                 self._partial_is_due = True
                 self._hub.flush_partial_later(self)
+        if self.held or written + session.memory >= WORTH_COUNTING:
+            self.count_memory()
         if session.can_resume and not self._resume_is_due:
             # One turn at a time: two would each ask for two more, until nobody else had any.
             self._resume_is_due = True
@@ -284,6 +328,7 @@ class ClientConnection:
         if gate is not None:
             gate.sent(len(data), monotonic())
         self.transport.write(data)
+        self._largest_write = max(self._largest_write, len(data))
 
     def _read_or_pause(self) -> None:
         self._reading = self.session.wants_input
@@ -346,6 +391,18 @@ class ClientConnection:
         self._closing = True
         self._closed_for = limit
         self.transport.abort()
+        self.session.abandon()
+        self._leave()  # at once, so that nobody else is cut to make the same room
+
+    def count_memory(self) -> None:
+        """Tell the others' sum what this client makes the process hold now."""
+        unread = self.transport.get_write_buffer_size()
+        # The transport keeps all that was written in one go until the last byte of it has left.
+        self._largest_write = unread and max(unread, self._largest_write)
+        held = 0 if self.session.is_broken else self.session.memory + self._largest_write
+        if held != self.held:
+            self._hub.memory.change(held - self.held)
+            self.held = held
 
     def _audit_end(self) -> None:
         """Write down the end of a connection that had logged in, or was closed for not doing so."""
@@ -354,7 +411,7 @@ class ClientConnection:
         reason = self._closed_for or ("credentials" if login.is_barred else "")
         if identity is None and not reason:
             return
-        details: dict[str, object] = {"peer": self._peer, "reason": reason or "client"}
+        details: dict[str, object] = {"peer": self.peer, "reason": reason or "client"}
         if identity is not None:
             details["client"], details["namespace"] = identity.client, identity.namespace
             details["key_id"], details["token_id"] = identity.key_id or None, identity.token_id
@@ -369,10 +426,15 @@ class ClientConnection:
     def check_time(self, now: float) -> None:
         """Close if the client is too late with something."""
         settings, session = self._hub.settings, self.session
+        self.count_memory()
         if self._closing:
             self._check_last_bytes(now)
         elif session.login.identity is None and now - self._made_at > settings.auth_timeout:
             self._expire("auth_timeout")
+        elif session.frame_began_at and now - session.frame_began_at > settings.frame_timeout:
+            self._metrics.closed_by_limit["frame_timeout"] += 1
+            session.stop_reading()
+            self.flush()  # closes as soon as nothing is owed for what came before
         elif session.writing_stopped:
             self._check_stall(now)
         elif session.owes_nothing and now - max(session.last_request_at, self._made_at) > settings.idle_timeout:
@@ -391,7 +453,7 @@ class ClientConnection:
         if unread != self._unread_bytes:
             self._unread_bytes, self._unread_since = unread, now
         elif now - self._unread_since > self._hub.settings.stall_timeout:
-            log.info("a client has not read its answers for %.0f s: %s", now - self._unread_since, self._peer)
+            log.info("a client has not read its answers for %.0f s: %s", now - self._unread_since, self.peer)
             self.cut("stall_timeout")
 
     def _expire(self, limit: str) -> None:

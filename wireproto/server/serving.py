@@ -23,6 +23,7 @@ from wireproto.core.session_context import SessionContext
 from wireproto.core.tokens import TokenAuthority
 from wireproto.core.topology import ShardView
 from wireproto.errors import ConfigurationError
+from wireproto.server.address_guard import AddressGuard
 from wireproto.server.audit_log import AuditLog
 from wireproto.server.background import either, running
 from wireproto.server.connection import ConnectionHub
@@ -114,17 +115,18 @@ class ServingProcess:
         self._audit_log = AuditLog(settings.audit_log, worker, asyncio.get_running_loop().call_later)
         self._loop_watch = LoopWatch()
         self._statistics = Statistics(metrics, router, setup.slot, setup.server, setup.restarts, self._loop_watch)
+        guard = AddressGuard()
         context = SessionContext(
             limits=_limits(settings),
             ring=router.ring,
             authority=authority,
             metrics=metrics,
-            surroundings=ProcessSurroundings(router, self._statistics, self._audit_log),
+            surroundings=ProcessSurroundings(router, self._statistics, self._audit_log, guard),
             policy=_policy(settings),
             quotas=self._quotas,
             sealers=self._sealer,
         )
-        self._hub = ConnectionHub(context, router, settings, setup.slot)
+        self._hub = ConnectionHub(context, router, settings, setup.slot, guard)
         self._tls_listener = Listener(setup.sockets.tls, self._hub, setup.tls)
         self._listeners = [self._tls_listener]
         if setup.sockets.plain is not None:
@@ -152,7 +154,7 @@ class ServingProcess:
 
         Calls `ready` when clients are accepted, and runs `beside` for as long as they are.
         """
-        lives = [self._hub.watch_time(), self._loop_watch.run()]
+        lives = [self._hub.watch_time(), self._hub.watch_handshakes(), self._loop_watch.run()]
         if not self._slot.is_alone:
             lives.append(self._statistics.keep_publishing())
         async with running(lives, shutdown):

@@ -16,8 +16,9 @@ from wireproto.server.shared_memory import mapped, nameless_file
 READ_ATTEMPTS: Final = 100
 """A record is written ten times a second and read in microseconds: the second attempt finds it whole."""
 _WORD: Final = 4
-_WORDS: Final = 3
-"""Words of a slot beside its records: its worker's phase, its connections, and the number of its last record."""
+_WORDS: Final = 4
+"""Words of a slot beside its records: its worker's phase, its connections, how many of them are strangers, and the
+number of its last record."""
 _HEAD: Final = 2
 """Words before a record: its length and its checksum."""
 
@@ -47,7 +48,7 @@ class SharedCounters:
         size = slots * (_WORDS * _WORD + 2 * self._record)
         self._memory = mapped(descriptor, size)
         numbers = self._memory[: slots * _WORDS * _WORD].cast("I")
-        self.phases, self.connections, self.sequence = (
+        self.phases, self.connections, self.strangers, self.sequence = (
             numbers[start : start + slots] for start in range(0, slots * _WORDS, slots)
         )
         self._records = self._memory[slots * _WORDS * _WORD :]
@@ -85,6 +86,7 @@ class SharedCounters:
         """Say that the slot's worker has ended, and with it its connections."""
         self.phases[slot] = Phase.ABSENT
         self.connections[slot] = 0
+        self.strangers[slot] = 0
 
     def _place(self, slot: int, number: int) -> memoryview:
         """Where the record of this number goes: there are two places, taken in turn."""
@@ -105,6 +107,11 @@ class WorkerSlot:
         """Whether there is nobody to share with."""
         return not self._others
 
+    @property
+    def workers(self) -> int:
+        """How many share with each other, this one with them."""
+        return self._counters.slots
+
     # -- connections
 
     def enter(self, phase: Phase) -> None:
@@ -114,6 +121,17 @@ class WorkerSlot:
     def count_connections(self, count: int) -> None:
         """Say how many connections this worker has, which hold or take a place."""
         self._counters.connections[self.index] = count
+
+    def count_strangers(self, count: int) -> None:
+        """Say how many of them have not authenticated, so that they can give way to others."""
+        self._counters.strangers[self.index] = count
+
+    def others_can_make_room(self) -> bool:
+        """Whether another worker has connections that would give way, and this one has none."""
+        counters = self._counters
+        return not counters.strangers[self.index] and any(
+            counters.strangers[slot] and counters.phases[slot] == Phase.SERVING for slot in self._others
+        )
 
     def all_connections(self) -> int:
         """The connections of all workers."""

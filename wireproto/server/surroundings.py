@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 
+from wireproto.server.address_guard import AddressGuard
 from wireproto.server.audit_log import AuditLog
 from wireproto.server.logs import kind_of
 from wireproto.server.router import Router
@@ -18,9 +19,10 @@ log = logging.getLogger("wireproto.server")
 class ProcessSurroundings:
     """The surroundings of all sessions of this process (`core.session_context.Surroundings`)."""
 
-    def __init__(self, router: Router, statistics: Statistics, audit_log: AuditLog) -> None:
+    def __init__(self, router: Router, statistics: Statistics, audit_log: AuditLog, guard: AddressGuard) -> None:
         self._audit_log = audit_log
         self._router = router
+        self._guard = guard
         self._statistics = statistics
 
     def wall_clock(self) -> float:
@@ -42,6 +44,10 @@ class ProcessSurroundings:
     def audit(self, event: str, details: Mapping[str, object]) -> None:
         """Write down who came in and who was refused. Details are names and addresses, never what a client sent."""
         self._audit_log.write(event, details)
+
+    def wrong_credential(self, peer: str) -> None:
+        """Remember the address of who sent it: it may be guessing."""
+        self._guard.note_wrong(peer.rpartition(":")[0], time.monotonic())
 
     def report_bug(self, error: Exception | str) -> str:
         """Log what should not have happened, under an id."""

@@ -149,6 +149,7 @@ class Settings:
 
     handshake_timeout: float = _setting(5.0, duration(0.01, HOUR), _TIMES, "from accept to the end of the handshake")
     auth_timeout: float = _setting(10.0, duration(0.01, HOUR), _TIMES, "from the handshake to AUTH")
+    frame_timeout: float = _setting(30.0, duration(0.01, DAY), _TIMES, "from the first byte of a frame to its end")
     idle_timeout: float = _setting(600.0, duration(0.01, DAY), _TIMES, "a connection without requests is closed")
     stall_timeout: float = _setting(30.0, duration(0.01, DAY), _TIMES, "a client that reads no replies is closed")
     node_timeout: float = _setting(1.0, duration(0.001, HOUR), _TIMES, "for a node's answer")
@@ -163,6 +164,9 @@ class Settings:
     max_in_flight: int = _setting(4096, integer(1, 1_000_000), _LIMITS, "requests in flight on one connection")
     max_in_flight_bytes: int = _setting(8 * MIB, size(KIB, GIB), _LIMITS, "their bytes")
     max_unread_bytes: int = _setting(8 * MIB, size(KIB, GIB), _LIMITS, "bytes of replies that a client has not read")
+    max_client_memory: int = _setting(
+        GIB, size(MIB, 1024 * GIB), _LIMITS, "bytes that all clients make the server hold; workers share them equally"
+    )
     max_node_queue: int = _setting(65_536, integer(1, 10_000_000), _LIMITS, "requests waiting for one node")
     max_node_queue_bytes: int = _setting(64 * MIB, size(KIB, 16 * GIB), _LIMITS, "their bytes")
     max_node_delay: float = _setting(
