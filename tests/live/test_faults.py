@@ -498,7 +498,7 @@ def then_break(data: bytes, pause: float) -> Iterator[bytes]:
 GREETINGS: dict[str, tuple[dict[bytes, Answer | Callable[[], Answer]], str]] = {
     "loading": ({b"PING": b"-LOADING Redis is loading the dataset\r\n"}, "LOADING in answer to PING"),
     "no RESP": ({b"PING": b"SSH-2.0-OpenSSH_9.2\r\n"}, "it does not speak RESP"),
-    "colourful": ({b"PING": b"-ERR forged \x1b[31mCRITICAL" + b"\x08" * 9999 + b"\r\n"}, "ERR forged  [31mCRITICAL  "),
+    "colourful": ({b"PING": b"-ERR forged \x1b[31mCRITICAL" + b"\x08" * 9999 + b"\r\n"}, "ERR in answer to PING"),
     "no keys": ({b"PING": b"%1\r\n*0\r\n:1\r\n"}, "it does not speak RESP"),
     "silent": ({b"PING": None, b"ROLE": None}, "TimeoutError"),
 }

@@ -218,7 +218,10 @@ def test_what_is_no_pair_or_unsafe_is_refused_once_and_the_old_one_stays(
     assert certificates_shown(server, authority) == {first}
     second = own.put(own.make())
     own.key.chmod(0o640)
-    wait_until(lambda: lines_with(server, f"private key {own.key}: other users can use it"), SHOWS_WITHIN)
+    wait_until(
+        lambda: lines_with(server, f"private key {own.key}: it holds a secret, and other users can use it"),
+        SHOWS_WITHIN,
+    )
     assert certificates_shown(server, authority) == {first}
     own.key.chmod(0o600)
     wait_until(lambda: certificates_shown(server, authority) == {second}, SHOWS_WITHIN)

@@ -263,7 +263,7 @@ def test_stats_add_up_and_what_was_told_is_never_taken_back(start: StartServer) 
 
 
 def test_a_new_certificate_reaches_all_workers(start: StartServer) -> None:
-    soon = "from wireproto.server import certificate_care; certificate_care.CERTIFICATE_CHECK = 0.05; "
+    soon = "from wireproto.server import certificate_care; certificate_care.RENEWAL_CHECK = 0.05; "
     server = start(door=("-c", soon + BY_MAIN))
     file = server.folder / "certs" / "server.pem"
     old = file.read_bytes()

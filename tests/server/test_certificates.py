@@ -406,7 +406,8 @@ def test_a_folder_that_cannot_be_one_is_refused(tmp_path: Path) -> None:
 def test_a_key_that_others_can_read_is_refused(folder: Path, files: CertificateFiles) -> None:
     (folder / "ca.key").chmod(0o644)
     assert refusal(folder) == (
-        f"private key {folder / 'ca.key'}: other users can use it (mode 0644); run: chmod 600 {folder / 'ca.key'}"
+        f"private key {folder / 'ca.key'}: it holds a secret, and other users can use it (mode 0644);"
+        f" run: chmod 600 {folder / 'ca.key'}"
     )
     (folder / "ca.key").chmod(0o600)
     ensure_development_certificates(folder, NOW)
@@ -591,7 +592,8 @@ def test_a_certificate_out_of_its_time_is_warned_of_and_accepted(
 def test_a_key_that_others_can_use_is_refused(own: CertificateFiles, mode: int) -> None:
     own.key.chmod(mode)
     assert refused_context(own.cert, own.key) == (
-        f"private key {own.key}: other users can use it (mode {mode:04o}); run: chmod 600 {own.key}"
+        f"private key {own.key}: it holds a secret, and other users can use it (mode {mode:04o});"
+        f" run: chmod 600 {own.key}"
     )
     own.key.chmod(0o400)
     own.cert.chmod(0o644)

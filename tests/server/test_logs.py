@@ -114,7 +114,7 @@ QUOTING["ValueError with a note"] = QUOTING.pop("AssertionError")
 @pytest.mark.parametrize("kind", QUOTING)
 def test_a_bug_is_told_without_what_was_sent(kind: str, written: list[str]) -> None:
     error = raised(QUOTING[kind])
-    problem = ProcessSurroundings(*[None] * 3).report_bug(error)  # type: ignore[arg-type]
+    problem = ProcessSurroundings(*[None] * 4).report_bug(error)  # type: ignore[arg-type]
     first, *trace = "\n".join(written).split("\n")
     assert f": {problem}: {kind.partition(' ')[0]}" in first
     assert any(f"in {name}" in line for line in trace for name in ("raised", "test_"))
