@@ -15,6 +15,8 @@ from wireproto.core.wire import encode_argument
 from wireproto.errors import AuthError, ExpiredError
 
 MAX_WRONG_CREDENTIALS: Final = 3
+LONGEST_NAMES: Final = 200
+"""Characters of a certificate's names that the audit log is told."""
 DENIALS_TOLD_EVERY: Final = 1.0
 """Seconds between two entries of the audit log about what one connection was denied."""
 
@@ -97,8 +99,8 @@ class Login:
         wall_clock = world.wall_clock()
         identity = self._authority.by_certificate(names, wall_clock, expires_at)
         if identity is None:
-            reason = "the certificate is of no known client"
-            world.audit("refused", {"peer": self._peer, "method": "certificate", "reason": reason, "names": names})
+            reason = f"the certificate is of no known client: {', '.join(names)[:LONGEST_NAMES]}"
+            world.audit("refused", {"peer": self._peer, "method": "certificate", "reason": reason})
             return False
         self.accept(identity, "certificate", now, wall_clock)
         return True
