@@ -26,6 +26,8 @@ from bench.workload import Workload
 SECOND: Final = 1_000_000_000
 TURN: Final = SECOND // 1000
 """Nanoseconds between two looks at what is due."""
+LAST_CALL: Final = 20 * TURN
+"""Nanoseconds after the end in which what was due before it may still be sent."""
 AT_ONCE: Final = 64
 """Requests for one connection that are sent together, at most."""
 KEYS: Final = 1000
@@ -189,7 +191,7 @@ def _drive(target: Target, offer: Offer) -> Outcome:
             note.outcome.offered += due >= start
             due += between
             turn += 1
-        if now < end:
+        if now < end + LAST_CALL:
             for caller in callers:
                 caller.send(now)
         for descriptor, _ in poller.poll(max(0.0, (now + TURN - monotonic_ns()) / 1e6)):
