@@ -25,11 +25,14 @@ from wireproto.errors import ConfigurationError
 from wireproto.server.connection import ClientConnection, ClientTransport, ConnectionHub
 from wireproto.server.tls_link import TlsLink
 
-BACKLOG: Final = 1024
+BACKLOG: Final = 4096
+"""Clients that the kernel keeps until they are accepted; who comes when it is full tries again after 0.2 s or 1 s."""
 REFUSALS: Final = 64
 """How many clients over the limit are told so at once; it takes a handshake each. More are closed without a word."""
 REFUSED_RETRY_MS: Final = 1000
 PAUSE_AFTER_FAILURE: Final = 0.1
+HEAD_STARTS: Final = 25
+"""How often it is left to a worker that can make room, which may be busy, before a client is refused."""
 TOLD_EVERY: Final = 1.0
 """Seconds between two lines in the log about clients that cannot be accepted."""
 ACCEPTED_AT_ONCE: Final = 8
@@ -79,6 +82,7 @@ class Listener:
         self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         """A descriptor that is given up for a client which is to be turned away when there is no other."""
         self._told_at = 0.0
+        self._head_starts = 0
 
     async def run(self) -> None:
         """Accept until cancelled."""
@@ -115,15 +119,23 @@ class Listener:
     def _leaves_it_to_others(self) -> bool:
         """Whether another worker should have the next client: it has fewer, or the only ones that can make room."""
         slot = self._hub.slot
-        if slot.all_connections() >= self._limit:
-            return slot.others_can_make_room()
-        return slot.is_ahead()
+        return self._would_refuse_alone() if slot.all_connections() >= self._limit else slot.is_ahead()
+
+    def _would_refuse_alone(self) -> bool:
+        slot = self._hub.slot
+        return slot.all_connections() >= self._limit and slot.others_can_make_room()
 
     def _accept_what_is_left(self) -> None:
         """Accept after all, if no other worker has."""
-        if self._listening.fileno() >= 0:
-            self._watch()
-            self._accept()
+        if self._listening.fileno() < 0:
+            return
+        if self._would_refuse_alone() and self._somebody_waits() and self._head_starts < HEAD_STARTS:
+            self._head_starts += 1
+            self._hub.loop.call_later(HEAD_START, self._accept_what_is_left)
+            return
+        self._head_starts = 0
+        self._watch()
+        self._accept()
 
     def _accept(self) -> bool:
         """Accept one client; False if there was none or it could not be."""
