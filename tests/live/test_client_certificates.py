@@ -116,7 +116,7 @@ def test_a_certificate_of_nobody_is_only_half_of_a_login(start: Start, authority
         assert auth(client, server.api_key).startswith(b"OK ")
         assert client.ask(b"PING\n") == b"OK"
     assert "the certificate is of no known client: nobody.example" in server.log()
-    assert '"by": "api key", "client": "default"' in server.log()
+    assert '"method": "api_key"' in server.log()
 
 
 def test_without_a_certificate(start: Start) -> None:
