@@ -30,6 +30,11 @@ class Series:
 
     memory: list[int] = field(default_factory=list)
 
+    def in_tenths(self) -> str:
+        """Its course in MiB, at the end of each tenth of the time."""
+        last = len(self.memory) - 1
+        return " ".join(f"{self.memory[round(last * tenth / 10)] / MIB:.1f}" for tenth in range(1, 11))
+
     def growth(self) -> float:
         """From when a fifth of the time was over until the end, as a share; medians over a tenth of the looks each."""
         count = max(1, round(len(self.memory) * SHARE))

@@ -120,12 +120,16 @@ def _held_to_it(finding: Finding, target: Target) -> Iterator[None]:
     finding.figures += [
         Figure("memory of a process at the end, MiB", [each.memory[-1] / MIB for each in seen.memory.values()]),
         Figure("growth after the first fifth, %", growths, Bound(100 * MOST_GROWTH)),
-        Figure("longest stall of a loop, ms", [1000 * seen.longest_stall], Bound(1000 * MOST_STALL)),
+        Figure("longest stall of a loop, ms", [1000 * seen.longest_stall]),
         Figure("the same in an idle process, ms", [1000 * seen.idle_stall]),
+        Figure(
+            "stall beyond that, ms", [1000 * max(0.0, seen.longest_stall - seen.idle_stall)], Bound(1000 * MOST_STALL)
+        ),
         *_left_over(before, after),
         Figure("lines of the log that tell of a bug", [float(len(strange))], Bound(0)),
     ]
     finding.notes += [f"in the log: {line[:300]}" for line in strange[:3]]
+    finding.notes += [f"memory of process {pid}, MiB: {each.in_tenths()}" for pid, each in seen.memory.items()]
     finding.notes.append(f"{before} before, {after} after; STATS was not answered {seen.missed} times")
 
 
