@@ -117,13 +117,14 @@ def _held_to_it(finding: Finding, target: Target) -> Iterator[None]:
     after = settled(target, before, SETTLED)
     strange = [line for line in _log(target)[log_before:].splitlines() if TROUBLE.search(line)]
     growths = [100 * series.growth() for series in seen.memory.values()]
+    beyond = 1000 * max(0.0, seen.longest_stall - seen.idle_stall)
     finding.figures += [
         Figure("memory of a process at the end, MiB", [each.memory[-1] / MIB for each in seen.memory.values()]),
         Figure("growth after the first fifth, %", growths, Bound(100 * MOST_GROWTH)),
         Figure("longest stall of a loop, ms", [1000 * seen.longest_stall]),
         Figure("the same in an idle process, ms", [1000 * seen.idle_stall]),
         Figure(
-            "stall beyond that, ms", [1000 * max(0.0, seen.longest_stall - seen.idle_stall)], Bound(1000 * MOST_STALL)
+            "stall beyond that, ms", [beyond], Bound(1000 * MOST_STALL)
         ),
         *_left_over(before, after),
         Figure("lines of the log that tell of a bug", [float(len(strange))], Bound(0)),
