@@ -16,8 +16,8 @@ Start = Callable[..., RunningServer]
 HOUR = 3600
 AUTH_TIMEOUT = 1.5
 NODE_TIMEOUT = 0.6
-LATE = 1.0
-"""Seconds by which a loaded machine may be late, and the server looks at its clocks twice a second."""
+LATE = 4.0
+"""Seconds by which a loaded machine may be late; the server itself looks at its clocks twice a second."""
 
 
 class Clock:
@@ -91,15 +91,16 @@ def test_a_jump_within_the_leeway_costs_nothing(clock: Clock, server: RunningSer
 
 @pytest.mark.parametrize("jump", [HOUR, -HOUR])
 def test_deadlines_are_when_they_were(clock: Clock, server: RunningServer, jump: int) -> None:
+    node = server.node_pid("shard-1")
     with server.plain() as client, server.plain(log_in=False) as silent:
         started = time.monotonic()
-        os.kill(server.node_pid("shard-1"), signal.SIGSTOP)
+        os.kill(node, signal.SIGSTOP)
         try:
             client.send(b"READ 1:k\n")
             clock.jump(jump)
             assert client.line().startswith(b"ERR TIMEOUT ")
         finally:
-            os.kill(server.node_pid("shard-1"), signal.SIGCONT)
+            os.kill(node, signal.SIGCONT)
         assert NODE_TIMEOUT * 0.9 <= time.monotonic() - started <= NODE_TIMEOUT + LATE
         assert silent.everything() == b""
         assert AUTH_TIMEOUT * 0.9 <= time.monotonic() - started <= AUTH_TIMEOUT + LATE
