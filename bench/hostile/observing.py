@@ -56,6 +56,8 @@ class Observer:
         """By process."""
         self.longest_stall = 0.0
         """Of all loops, in seconds, as STATS tells."""
+        self.longest_work = 0.0
+        """Seconds of a processor that a loop took without a pause, likewise."""
         self.idle_stall = 0.0
         """Of a process that has nothing to do, in the same time."""
         self.missed = 0
@@ -79,14 +81,11 @@ class Observer:
         for pid in server_processes(self._target):
             self.memory.setdefault(pid, Series()).memory.append(psutil.Process(pid).memory_info().rss)
         try:
-            self.longest_stall = max(self.longest_stall, *stalls(self._target))
+            for worker in _workers(self._target):
+                self.longest_stall = max(self.longest_stall, worker["loop"]["longest_stall_ms"] / 1000)
+                self.longest_work = max(self.longest_work, worker["loop"]["longest_work_ms"] / 1000)
         except (OSError, StatsError):
             self.missed += 1
-
-
-def stalls(target: Target) -> list[float]:
-    """The longest recent stall of each worker's loop, in seconds. Raises OSError, StatsError."""
-    return [worker["loop"]["longest_stall_ms"] / 1000 for worker in _workers(target)]
 
 
 @dataclass(frozen=True, slots=True)

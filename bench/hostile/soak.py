@@ -30,7 +30,8 @@ NODES: Final = 2
 THREADS: Final = 4
 """That connect, and that make trouble."""
 MOST_GROWTH: Final = 0.05
-MOST_STALL: Final = 0.25
+MOST_WORK: Final = 0.25
+"""Seconds for which a loop may stall. What others do to this machine is not counted: then it does not work."""
 SETTLED: Final = 12.0
 """Seconds in which a server has let go of everybody who has gone: those who never logged in have 10."""
 GOOD: Final = Load(clients=8, keys=400, write_share=0.4, delete_share=0.1, pause=0.01, value_size=200, prefix="soak")
@@ -117,15 +118,12 @@ def _held_to_it(finding: Finding, target: Target) -> Iterator[None]:
     after = settled(target, before, SETTLED)
     strange = [line for line in _log(target)[log_before:].splitlines() if TROUBLE.search(line)]
     growths = [100 * series.growth() for series in seen.memory.values()]
-    beyond = 1000 * max(0.0, seen.longest_stall - seen.idle_stall)
     finding.figures += [
         Figure("memory of a process at the end, MiB", [each.memory[-1] / MIB for each in seen.memory.values()]),
         Figure("growth after the first fifth, %", growths, Bound(100 * MOST_GROWTH)),
         Figure("longest stall of a loop, ms", [1000 * seen.longest_stall]),
         Figure("the same in an idle process, ms", [1000 * seen.idle_stall]),
-        Figure(
-            "stall beyond that, ms", [beyond], Bound(1000 * MOST_STALL)
-        ),
+        Figure("longest work of a loop in one go, ms", [1000 * seen.longest_work], Bound(1000 * MOST_WORK)),
         *_left_over(before, after),
         Figure("lines of the log that tell of a bug", [float(len(strange))], Bound(0)),
     ]

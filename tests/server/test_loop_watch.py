@@ -5,21 +5,45 @@ from __future__ import annotations
 import asyncio
 import time
 
-from wireproto.server.loop_watch import MEMORY, PERIOD, LoopWatch
+from wireproto.server.loop_watch import MEMORY, PERIOD, Longest, LoopWatch
 
 STALL = 0.2
 
 
-async def test_a_stall_is_seen_and_told() -> None:
+def sleep() -> None:
+    time.sleep(STALL)
+
+
+def work() -> None:
+    until = time.thread_time() + STALL
+    while time.thread_time() < until:
+        pass
+
+
+async def watched_during(what: object) -> LoopWatch:
+    assert callable(what)
     watch = LoopWatch()
     task = asyncio.create_task(watch.run())
     await asyncio.sleep(2 * PERIOD)
-    time.sleep(STALL)  # noqa: ASYNC251 - to stall the loop is the point
+    what()
     await asyncio.sleep(2 * PERIOD)
-    assert watch.longest_stall >= STALL - PERIOD
-    told = watch.as_json()
-    assert told["longest_stall_ms"] == round(watch.longest_stall * 1000, 1)
     task.cancel()
+    return watch
+
+
+async def test_a_stall_is_seen_and_told() -> None:
+    watch = await watched_during(sleep)
+    assert watch.stall.value >= STALL - PERIOD
+    assert watch.work.value < STALL / 2, "who does nothing does not work"
+    told = watch.as_json()
+    assert told["longest_stall_ms"] == round(watch.stall.value * 1000, 1)
+    assert told["longest_work_ms"] == round(watch.work.value * 1000, 1)
+
+
+async def test_work_is_told_from_waiting() -> None:
+    watch = await watched_during(work)
+    assert watch.work.value >= STALL
+    assert watch.stall.value >= STALL - PERIOD
 
 
 async def test_tasks_are_counted_while_they_run() -> None:
@@ -33,22 +57,22 @@ async def test_tasks_are_counted_while_they_run() -> None:
     assert watch.as_json()["tasks"] == before
 
 
-async def test_a_stall_is_remembered_for_half_a_minute_at_least_and_forgotten_after_a_whole_one() -> None:
-    watch, now = LoopWatch(), time.monotonic()
-    watch.note(0.5, now)
+def test_what_was_longest_is_remembered_for_half_a_minute_at_least_and_forgotten_after_a_whole_one() -> None:
+    longest = Longest(100.0)
+    longest.note(0.5, 100.0)
     for passed in range(1, int(MEMORY)):
-        watch.note(0.001, now + passed)
-        assert watch.longest_stall == 0.5
-    watch.note(0.001, now + MEMORY + 1)
-    assert watch.longest_stall == 0.5
-    watch.note(0.002, now + 2 * MEMORY + 2)
-    assert watch.longest_stall == 0.002
-    watch.note(0.003, now + 9 * MEMORY)
-    assert watch.longest_stall == 0.003
+        longest.note(0.001, 100 + passed)
+        assert longest.value == 0.5
+    longest.note(0.001, 100 + MEMORY + 1)
+    assert longest.value == 0.5
+    longest.note(0.002, 100 + 2 * MEMORY + 2)
+    assert longest.value == 0.002
+    longest.note(0.003, 100 + 9 * MEMORY)
+    assert longest.value == 0.003
 
 
-async def test_a_stall_just_before_the_turn_is_remembered_after_it() -> None:
-    watch, now = LoopWatch(), time.monotonic()
-    watch.note(0.4, now + MEMORY - 1)
-    watch.note(0.001, now + MEMORY + 1)
-    assert watch.longest_stall == 0.4
+def test_what_came_just_before_the_turn_is_remembered_after_it() -> None:
+    longest = Longest(100.0)
+    longest.note(0.4, 100 + MEMORY - 1)
+    longest.note(0.001, 100 + MEMORY + 1)
+    assert longest.value == 0.4
