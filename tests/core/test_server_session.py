@@ -592,3 +592,12 @@ def test_a_wrong_credential_is_told_and_an_expired_one_is_no_guess() -> None:
     assert talk.world.guesses == []
     assert talk.say(b"AUTH 5:wrong\n").startswith(b"ERR AUTH")
     assert talk.world.guesses == ["peer"]
+
+
+def test_a_frame_whose_rest_waits_for_its_turn_is_not_late() -> None:
+    talk = Conversation()
+    talk.say(b"READ 1")
+    assert talk.session.frame_began_at == talk.now
+    talk.session.hold(b":k\n")
+    assert talk.session.frame_began_at == 0
+    assert talk.settle() == b"MISS\n"

@@ -26,6 +26,8 @@ class Clock:
     def __init__(self, folder: Path) -> None:
         places = ("lib/*/faketime", "lib*/faketime")
         libraries = [file for place in places for file in Path("/usr").glob(f"{place}/libfaketimeMT.so.1")]
+        if not libraries and "CI" not in os.environ:
+            pytest.skip("these tests need the package faketime")
         assert libraries, "these tests need the package faketime"
         self._offset = folder / "clock"
         self.jump(0)

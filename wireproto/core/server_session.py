@@ -167,6 +167,7 @@ class ServerSession:
         self._held += len(chunk)
         if self._held >= self._need:
             self._blocked = True
+            self.frame_began_at = 0.0
             self._on_output()
 
     def resume(self, now: float) -> None:
