@@ -121,6 +121,17 @@ def test_a_key_is_dropped_only_on_purpose(folder: Path, keyring: Keyring_) -> No
     assert [key.id for key in stored(folder).keys] == [new]
 
 
+def test_a_key_that_seals_is_not_dropped(folder: Path, keyring: Keyring_) -> None:
+    everywhere, own = keyring("add").out.strip(), keyring("add", "--namespace", "shop").out.strip()
+    for key_id in (everywhere, own):
+        outcome = keyring("drop", key_id, "--yes")
+        assert (outcome.code, len(outcome.err.splitlines())) == (2, 1)
+        assert f"wireproto keyring retire {key_id}" in outcome.err
+    assert (sealing(folder), sealing(folder, "logs")) == (own, everywhere)
+    keyring("retire", own)
+    assert keyring("drop", own, "--yes").code == 0
+
+
 def test_a_namespace_that_is_kept_plain(folder: Path, keyring: Keyring_) -> None:
     key_id = keyring("add").out.strip()
     for _ in range(2):

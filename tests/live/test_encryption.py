@@ -152,6 +152,41 @@ def test_a_key_is_replaced_under_load_and_no_read_fails(start: Start, capsys: py
     print(f"{load.reads} reads")
 
 
+def test_a_key_is_replaced_by_commands_in_a_row_and_no_value_is_lost(
+    start: Start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = start()
+    (old,) = _ids_of(server)
+    operator = Operator(server, capsys)
+    state = server.folder / "state"
+    written: list[bytes] = []
+    over = threading.Event()
+
+    def write() -> None:
+        with Client(server.url()) as client:
+            while not over.is_set():
+                key = b"row-%d" % len(written)
+                client.write(key, b"value")
+                written.append(key)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        wait_until(lambda: len(written) > 10)
+        # Nothing waits for the server between these, as in a script.
+        assert keyring(state, "add") == operator.rewrap() == keyring(state, "retire", old) == 0
+        assert keyring(state, "drop", old, "--yes") == 0
+        dropped_at = len(written)
+        wait_until(lambda: len(written) > dropped_at + 10 and server.log().count(TAKEN) >= 2)
+    finally:
+        over.set()
+        writer.join()
+    (new,) = _ids_of(server)
+    assert key_ids(server) == [new]
+    with Client(server.url()) as client:
+        assert set(client.read_many(written).values()) == {b"value"}
+
+
 def _ids_of(server: RunningServer) -> list[str]:
     content = json.loads((server.folder / "state" / "keyring.json").read_text())
     return [key["id"] for key in content["keys"]]

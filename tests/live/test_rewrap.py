@@ -25,7 +25,7 @@ from wireproto.admin.node_rewrap import NodeRewrap
 from wireproto.core.keyring import Keyring
 from wireproto.core.sealing import Sealer
 from wireproto.core.stored_values import to_stored
-from wireproto.server.keyring_file import change_keyring
+from wireproto.server.keyring_file import change_keyring, keyring_path
 from wireproto.server.process_sealer import new_prefix
 from wireproto.settings import Settings
 
@@ -60,6 +60,8 @@ class Rewrap:
 
     def use(self, keyring: Keyring) -> None:
         change_keyring(self.settings, lambda _: keyring)
+        # As if that had been a while ago: else the command waits for servers.
+        os.utime(keyring_path(self.settings), (0, 0))
 
     def start(self, *flags: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "wireproto.admin.cli", "rewrap", "--state-folder"]

@@ -20,6 +20,8 @@ from wireproto.server.keyring_file import change_keyring, keyring_path, load_key
 _ID_BYTES: Final = 3
 """An id of 6 characters: it stands in every value. That it is not one of the present ids is looked at."""
 _ALL: Final = "(all)"
+SEALS: Final = "seals"
+"""What `list` says of the key that seals."""
 
 _EPILOG: Final = """\
 To begin encrypting, or to change the key: add, then `wireproto rewrap`, then retire and drop the old key.
@@ -122,6 +124,12 @@ def _retire(arguments: argparse.Namespace) -> int:
 def _drop(arguments: argparse.Namespace) -> int:
     def change(keyring: Keyring) -> Keyring:
         dropped = _find(keyring, arguments.id)
+        if _use(keyring, dropped) == SEALS:
+            # Until servers have noticed, they would go on sealing with it, and then perhaps store plain.
+            raise ConfigurationError(
+                f"key {dropped.id}: it seals; make another one with wireproto keyring add, or end its sealing with"
+                f" wireproto keyring retire {dropped.id}"
+            )
         if not arguments.yes:
             raise ConfigurationError(
                 f"key {dropped.id}: without it the values that it has sealed become unreadable for ever; have them"
@@ -173,7 +181,7 @@ def _use(keyring: Keyring, key: EncryptionKey) -> str:
         return "opens"
     same = [other for other in keyring.keys if other.namespace == key.namespace and other.use == "seal"]
     newest = max(reversed(same), key=lambda other: other.created)
-    return "seals" if newest is key else "opens; a newer key seals"
+    return SEALS if newest is key else "opens; a newer key seals"
 
 
 def _date(created: int) -> str:

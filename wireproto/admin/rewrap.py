@@ -16,8 +16,10 @@ from wireproto.core.keyring import Keyring
 from wireproto.core.names import NAME_RULE, is_name
 from wireproto.core.sealing import Sealer
 from wireproto.errors import ConfigurationError
-from wireproto.server.keyring_file import load_keyring
+from wireproto.server.keyring_file import keyring_path, load_keyring
 from wireproto.server.process_sealer import process_sealer
+from wireproto.server.secrets_watch import LOOK_INTERVAL
+from wireproto.server.supervisor import SEALING_DELAY
 from wireproto.settings import Settings, ShardAddress
 from wireproto.settings.kinds import NODES
 
@@ -25,11 +27,14 @@ EXIT_SOME_LEFT: Final = 1
 EXIT_INTERRUPTED: Final = 130
 PROGRESS: Final = 1.0
 """Seconds between two lines that tell how far it is."""
+NOTICING: Final = LOOK_INTERVAL + SEALING_DELAY + 0.5
+"""Seconds until a server that has the keyring's file seals with what was last put there."""
 
 _EPILOG: Final = """\
 Each value that is plain, or sealed with another key, is sealed with the newest key of its namespace. Times to live
 stay, and a newer write is never overwritten. It can be interrupted and begun again at any time; what is done is passed
-over. Plain decimal numbers are left as they are, because counters are. Do it when all servers have the present keys.
+over. Plain decimal numbers are left as they are, because counters are. It waits until a server with the same keyring
+file has surely noticed the last change of it; do it when all other servers have the present keys too.
 
 exit codes: 0 all values are as they are to be; 1 some could not be opened, or kept changing; 2 it could not be done, or
 not be finished; 130 interrupted
@@ -61,11 +66,13 @@ def register(commands: Any) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     settings = chosen_settings(arguments)
     shards = _shards(arguments, settings)
-    keyring = load_keyring(settings)
-    _check(arguments, keyring)
-    sealer = process_sealer(keyring)
+    _check(arguments, load_keyring(settings))
     total = Counts()
     try:
+        _wait_for_servers(settings)
+        keyring = load_keyring(settings)
+        _check(arguments, keyring)
+        sealer = process_sealer(keyring)
         for shard in shards:
             total.add(_rewrap(shard, sealer, arguments))
     except KeyboardInterrupt:
@@ -123,6 +130,23 @@ def _check(arguments: argparse.Namespace, keyring: Keyring) -> None:
         raise ConfigurationError(f"no key seals the values of namespace {namespace}; --plain opens them")
     if not any(key.use == "seal" for key in keyring.keys):
         raise ConfigurationError("no key seals any more; --plain opens all values")
+
+
+def _wait_for_servers(settings: Settings) -> None:
+    """Wait until no server seals any more as it did before the keyring's file was changed.
+
+    What it sealed with an old key behind this command's back would be lost when that key is dropped.
+    """
+    path = keyring_path(settings)
+    longest = NOTICING + settings.node_timeout  # what is sealed by then may still be on its way to a node
+    seen: float | None = None
+    while path.exists() and (changed := path.stat().st_mtime) != seen:
+        # A clock that was set back must not make it wait for ever.
+        pause = min(longest, changed + longest - time.time())
+        if pause > 0:
+            _say(f"waiting {pause:.1f} s, until servers have noticed that {path.name} has changed")
+            time.sleep(pause)
+        seen = changed
 
 
 class _Progress:
