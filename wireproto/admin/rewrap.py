@@ -138,7 +138,8 @@ def _wait_for_servers(settings: Settings) -> None:
     What it sealed with an old key behind this command's back would be lost when that key is dropped.
     """
     path = keyring_path(settings)
-    longest = NOTICING + settings.node_timeout  # what is sealed by then may still be on its way to a node
+    # What was sealed before may still be on its way to a node.
+    longest = NOTICING + settings.failover_grace + settings.node_timeout
     seen: float | None = None
     while path.exists() and (changed := path.stat().st_mtime) != seen:
         # A clock that was set back must not make it wait for ever.
