@@ -210,3 +210,25 @@ async def test_a_look_costs_next_to_nothing(tmp_path: Path) -> None:
     took = (asyncio.get_running_loop().time() - started) / 100
     print(f"{took * 1e6:.0f} us for ten files")
     assert took < 0.01
+
+
+@pytest.mark.usefixtures("quick")
+async def test_what_cannot_be_put_in_force_changes_nothing_and_ends_nothing(
+    watched: Watched, caplog: pytest.LogCaptureFixture
+) -> None:
+    def take(word: str) -> None:
+        if word == "too much":
+            raise ConfigurationError("the words: too many")
+        watched.taken.append(word)
+
+    watch = SecretsWatch([WatchedSecret("the words", (watched.path,), watched.load, take, "first")], watched.hangup)
+    running = asyncio.create_task(watch.run())
+    try:
+        watched.replace("too much")
+        await eventually(lambda: errors(caplog))
+        watched.replace("second")
+        await eventually(lambda: watched.taken == ["second"])
+        assert errors(caplog) == ["the words stay as they are: the words: too many"]
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)

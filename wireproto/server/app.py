@@ -155,8 +155,9 @@ async def _serve_alone(start: _Start, setup: Setup, quotas: SharedQuotas, shutdo
             process.use_quotas(quotas.assign(state.records))
 
             def use_keys(new: State) -> None:
+                placed = quotas.assign(new.records)
                 authority.update(new.records, new.signing_keys)
-                process.use_quotas(quotas.assign(new.records))
+                process.use_quotas(placed)
 
             await process.serve(
                 shutdown,

@@ -36,7 +36,7 @@ class WatchedSecret(Generic[Secret]):
     """Reads and checks the files; what it gives can be compared by `==`. Raises ConfigurationError or OSError. It is
     called from another thread, so it may take its time."""
     take: Callable[[Secret], None]
-    """Puts a new secret in force."""
+    """Puts a new secret in force, or raises ConfigurationError and changes nothing."""
     in_force: Secret
     """What was loaded at the start."""
 
@@ -91,7 +91,12 @@ class _Kept:
             return
         self._settled, self._failed = seen, None
         if found != self._in_force:
-            self._secret.take(found)
+            try:
+                self._secret.take(found)
+            except ConfigurationError as error:
+                log.error("%s stay as they are: %s", self.name, error)
+                self._is_refused = True
+                return
             self._in_force = found
             log.info("%s have changed; the new ones are in force", self.name)
         elif self._is_refused:

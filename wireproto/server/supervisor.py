@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Final
 
 from wireproto.core.keyring import NO_KEYS, Keyring
+from wireproto.core.quota_table import PlacedQuota
 from wireproto.core.topology import ShardView
 from wireproto.errors import ConfigurationError
 from wireproto.server.background import either
@@ -84,6 +85,7 @@ class Supervisor:
             slot=0,
         )
         self._state: State
+        self._placed: dict[str, PlacedQuota] = {}
         self._keyring = NO_KEYS
         self._sealing: asyncio.TimerHandle | None = None
         """The moment from which on everything is sealed with the newest keys."""
@@ -178,7 +180,11 @@ class Supervisor:
         self._tell_all({"tls": tls.to_json()})
 
     def use_keys(self, state: State) -> None:
-        """Have all workers let in whom this state knows, and nobody else, those to come too."""
+        """Have all workers let in whom this state knows, and nobody else, those to come too.
+
+        Raises ConfigurationError, and then changes nothing, if too many clients have a quota.
+        """
+        self._placed = self._quotas.assign(state.records)
         self._state = state
         self._tell_keys()
 
@@ -198,8 +204,7 @@ class Supervisor:
         self._tell_keys()
 
     def _tell_keys(self) -> None:
-        placed = self._quotas.assign(self._state.records)
-        self._keys = {**keys_to_json(self._state, self._keyring), "quotas": quotas_to_json(placed)}
+        self._keys = {**keys_to_json(self._state, self._keyring), "quotas": quotas_to_json(self._placed)}
         self._tell_all({"keys": self._keys})
 
     def _tell_all(self, message: Message) -> None:
