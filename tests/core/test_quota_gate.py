@@ -7,9 +7,10 @@ from collections import Counter
 
 import pytest
 
-from tests.core.conversation import API_KEY, OTHER_KEY, Conversation, key_of
+from tests.core.conversation import API_KEY, OTHER_KEY, SIGNING_KEYS, Conversation, key_of
 from tests.core.test_bad_frames import CASES, SMALL
 from wireproto.core.access import Quota
+from wireproto.core.api_keys import ApiKeyRecord, hash_api_key
 from wireproto.core.quota_gate import CONNECTION_RETRY_MS
 from wireproto.core.quota_table import PlacedQuota, QuotaTable, table_size
 from wireproto.core.quotas import Quotas
@@ -258,6 +259,21 @@ def test_a_refused_connection_was_never_counted() -> None:
     other = metered.talk(log_in=False)
     assert other.say(LOGIN).startswith(LIMIT)
     other.session.abandon()
+    assert metered.connections == 1
+
+
+def test_a_certificate_does_not_let_in_more_connections_and_says_why() -> None:
+    metered = Metered(connections=1)
+    first, second = metered.talk(log_in=False), metered.talk(log_in=False)
+    for talk in (first, second):
+        record = ApiKeyRecord("k1", hash_api_key(API_KEY), "client", "ns", 0, certificate="shop.example")
+        talk.authority.update([record], SIGNING_KEYS)
+        talk.session.log_in_by_certificate(["shop.example"], 2_000_000, talk.now)
+    assert first.say(b"READ 1:k\n") == b"MISS\n"
+    assert outcomes(second.say(b"READ 1:k\nPING\n#t STATS\n")) == ["#t", "ERR LIMIT", "OK"]
+    first.session.abandon()
+    assert second.say(LOGIN).startswith(b"OK ")
+    assert second.say(b"READ 1:k\n") == b"MISS\n"
     assert metered.connections == 1
 
 

@@ -92,6 +92,8 @@ class ServerSession:
         self._ceiling = 0
         """How many requests may be in flight at the end of this turn."""
         self._now = 0.0
+        self._not_let_in = b""
+        """Why a client that has shown its certificate was not let in."""
 
     # -- what the shell asks
 
@@ -363,6 +365,8 @@ class ServerSession:
     def _not_authenticated(self) -> bytes:
         if self.login.identity is not None:
             return error_line("EXPIRED", "the token of this connection is not valid any more; AUTH again")
+        if self._not_let_in:
+            return self._not_let_in
         return error_line("AUTH", 'log in first: auth "your-api-key"')
 
     def _authenticate(self, credential: bytes) -> bytes:
@@ -383,7 +387,8 @@ class ServerSession:
         """
         self._now = now
         if self.login.by_certificate(names, expires_at, now):
-            self._begin(None)
+            # Nothing was asked yet, so a refusal is told in the answer to the first request.
+            self._not_let_in = self._begin(None)
 
     def _begin(self, known: Identity | None) -> bytes:
         """Take requests of whoever has logged in and was `known` before; the refusal of one connection too many."""
