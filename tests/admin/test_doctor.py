@@ -44,6 +44,25 @@ def test_a_folder_in_which_nothing_is_yet(elsewhere: Path, capsys: pytest.Captur
     assert list(elsewhere.iterdir()) == [], "nothing is made"
 
 
+def test_the_keys_that_encrypt_values(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["doctor"]) == 0
+    assert "ok       encryption: there are no keys in .wireproto/keyring.json: values are stored plain\n" in (
+        capsys.readouterr().out
+    )
+    assert cli.main(["keyring", "add"]) == cli.main(["keyring", "add", "--namespace", "shop"]) == 0
+    everywhere, own = capsys.readouterr().out.split()
+    assert cli.main(["keyring", "retire", own]) == cli.main(["keyring", "plain", "logs"]) == 0
+    assert cli.main(["doctor"]) == 0
+    said = capsys.readouterr().out
+    assert (
+        f"ok       encryption: 2 in the keyring; all other namespaces: key {everywhere}; logs: plain; shop: plain\n"
+        in said
+    )
+    (elsewhere / ".wireproto" / "keyring.json").write_text("{")
+    assert cli.main(["doctor"]) == 1
+    assert "keyring.json" in next(line for line in capsys.readouterr().out.splitlines() if line.startswith("problem"))
+
+
 def test_a_problem_is_1(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (elsewhere / "wireproto.toml").write_text(f'[nodes]\na = "redis://:{SECRET}@127.0.0.1:{free_port()}"\n')
     (elsewhere / "wireproto.toml").chmod(0o600)

@@ -30,6 +30,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     files.audit_log,
     keys.api_keys,
     keys.signing_keys,
+    keys.encryption_keys,
     machine.nodes_to_start,
     nodes.shards,
     machine.user,

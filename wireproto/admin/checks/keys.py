@@ -1,4 +1,7 @@
-"""The API keys and the keys that sign tokens: how many, how old, for how long. No key is shown, nor its hash."""
+"""The API keys, and the keys that sign tokens or encrypt values: how many, how old, for how long.
+
+No key is shown, nor its hash.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Any, Final
 
 from wireproto.admin.checks.findings import Case, Finding, duration, ok, problem, warning
 from wireproto.core.api_keys import ApiKeyRecord
+from wireproto.server.keyring_file import keyring_path, load_keyring
 
 SOON: Final = 7 * 86400
 """Seconds before its end in which a key is about to expire."""
@@ -68,6 +72,24 @@ def signing_keys(case: Case) -> list[Finding]:
         if content is not None:
             return [_signing_age(case, path, content)]
     return [ok("signing keys", "none yet; the first start makes one")]
+
+
+def encryption_keys(case: Case) -> list[Finding]:
+    """Whether values are encrypted on the nodes, and with which key. Raises ConfigurationError for a bad keyring."""
+    subject, path = "encryption", keyring_path(case.settings)
+    if case.settings.keyring is not None and not path.exists():
+        return []  # that has been said
+    keyring = load_keyring(case.settings)
+    if not keyring.keys:
+        return [ok(subject, f"there are no keys in {path}: values are stored plain")]
+    owners = sorted({key.namespace for key in keyring.keys if key.namespace is not None} | set(keyring.plain))
+    # A colon is in no namespace, so this stands for all that have no key of their own.
+    sealing = {owner: keyring.sealing_key(owner) for owner in (":", *owners)}
+    words = [
+        f"{'all other namespaces' if owner == ':' else owner}: {'plain' if key is None else f'key {key.id}'}"
+        for owner, key in sealing.items()
+    ]
+    return [ok(subject, f"{len(keyring.keys)} in the keyring; {'; '.join(words)}")]
 
 
 def _signing_age(case: Case, path: Path, content: dict[str, Any]) -> Finding:
