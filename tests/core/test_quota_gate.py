@@ -318,3 +318,18 @@ def test_refusals_are_logged_once_a_second() -> None:
     told = [details for event, details in talk.world.events if event == "limited"]
     assert len(told) == 3
     assert told[0] == {"client": "client", "kind": "requests"}
+
+
+@pytest.mark.parametrize("request_line", [b"PING 1000:%b\n" % (b"p" * 1000), b"HELP\n"])
+def test_what_is_always_allowed_does_not_put_a_client_in_debt_for_long(request_line: bytes) -> None:
+    metered = Metered(bytes=1000)
+    talk = Conversation(quotas=metered.quotas)
+    refused = 0
+    for _ in range(2000):
+        heard = talk.say(request_line)
+        talk.session.gate.sent(len(heard), talk.now)  # type: ignore[union-attr]
+        refused += heard.startswith(b"ERR LIMIT retry=")
+        talk.now += 0.001
+    assert refused > 1900
+    assert metered.level("bytes", talk.now) > -10_000
+    assert talk.say(b"QUIT\n") == b"OK\n"

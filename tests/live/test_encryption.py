@@ -80,6 +80,7 @@ def key_ids(server: RunningServer) -> list[str]:
 
 def test_no_value_is_found_in_the_memory_of_a_node(start: Start) -> None:
     server = start()
+    assert "values: encrypted" in server.lines
     start_of_all = secrets.token_hex(8).encode()
     markers = {b"%b-%04d" % (start_of_all, number): b"key-%d" % number for number in range(1000)}
     with Client(server.url()) as client:
@@ -194,6 +195,7 @@ def _ids_of(server: RunningServer) -> list[str]:
 
 def test_encryption_is_switched_on_and_off_while_it_serves(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
     server = start(encrypted=False)
+    assert "values: stored as they are; to encrypt them: wireproto keyring add" in server.lines
     operator = Operator(server, capsys)
     with Client(server.url()) as client, Load(server) as load:
         client.write("first", b"1")

@@ -17,6 +17,7 @@ from wireproto.core.limits import Limits
 from wireproto.core.quotas import Meter
 from wireproto.core.request_wire import Frame
 from wireproto.core.session_context import SessionContext
+from wireproto.core.verbs import Verb
 
 CONNECTION_RETRY_MS: Final = 1000
 AS_MANY_AS_IT_LIKES: Final = 1 << 30
@@ -34,6 +35,7 @@ _VERBS: Final = {
     b"SET": "WRITE",
 }
 _LF: Final = 10
+_ANSWERED_AT_LENGTH: Final = frozenset({Verb.PING, Verb.HELP})
 
 
 class QuotaGate:
@@ -143,10 +145,13 @@ class QuotaGate:
     def refuses(self, frame: Frame, size: int) -> bool:
         """Whether any other request, of so many bytes, is beyond the quota, in which case it is answered here.
 
-        What may be said before AUTH is not counted, nor is what is no request.
+        What may be said before AUTH is not counted, nor is what is no request. But its bytes are: once these are used
+        up, PING and HELP are refused too, or a flood of them would put the client in debt for hours.
         """
         spec = frame.spec
-        if frame.error or spec is None or spec.before_auth:
+        if frame.error or spec is None:
+            return False
+        if spec.before_auth and not (spec.verb in _ANSWERED_AT_LENGTH and self._left <= 0 and self._kind == "bytes"):
             return False
         if self._left > 0:
             self._take(1)

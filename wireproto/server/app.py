@@ -125,7 +125,7 @@ class _Start:
         ]
         return [keep_certificate_fresh(settings), SecretsWatch(watched, self.hangup).run()]
 
-    def greet(self, state: State, shards: list[Shard], down: list[str], workers: list[int]) -> None:
+    def greet(self, state: State, shards: list[Shard], down: list[str], workers: list[int], keyring: Keyring) -> None:
         """Say that it serves."""
         lines = greeting(
             self.settings,
@@ -135,6 +135,7 @@ class _Start:
             shards=shards,
             down=down,
             workers=workers,
+            keyring=keyring,
         )
         for line in [*lines, f"ready in {time.monotonic() - self.server.started:.2f} s"]:
             self.announce(line)
@@ -161,7 +162,7 @@ async def _serve_alone(start: _Start, setup: Setup, quotas: SharedQuotas, shutdo
 
             await process.serve(
                 shutdown,
-                ready=lambda: start.greet(state, watch.shards, router.down(), workers=[]),
+                ready=lambda: start.greet(state, watch.shards, router.down(), workers=[], keyring=keyring),
                 beside=start.care(
                     state,
                     keyring,
@@ -187,5 +188,5 @@ async def _serve_with_workers(start: _Start, count: int, shutdown: asyncio.Event
         await supervisor.begin(state, keyring)
         care = start.care(state, keyring, supervisor.use_keys, supervisor.use_keyring, supervisor.use_tls)
         async with running(care, shutdown):
-            start.greet(state, watch.shards, down, supervisor.pids)
+            start.greet(state, watch.shards, down, supervisor.pids, keyring)
             await supervisor.run(shutdown)

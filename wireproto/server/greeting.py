@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from wireproto import __version__
 from wireproto.core.build import BUILD
+from wireproto.core.keyring import Keyring
 from wireproto.server.certificates import CertificateFiles
 from wireproto.server.router import Shard
 from wireproto.server.serving import ListeningSockets
@@ -23,6 +24,7 @@ def greeting(
     shards: Sequence[Shard],
     down: Sequence[str],
     workers: Sequence[int],
+    keyring: Keyring,
 ) -> list[str]:
     """The lines. `down` names the nodes that cannot be reached, `workers` the processes, if this one does not serve."""
     host, port = sockets.tls.getsockname()[:2]
@@ -35,6 +37,7 @@ def greeting(
     lines.append(f"nodes: {' '.join(sorted(shard.name for shard in shards))} ({_kind_of_nodes(settings)})")
     if down:
         lines.append(f"nodes that cannot be reached: {' '.join(down)}")
+    lines.append(f"values: {_how_values_are_stored(keyring)}")
     authority = ""
     if files.ca is not None:
         lines.append(f"certificate authority for clients: {files.ca}")
@@ -60,6 +63,16 @@ def _kind_of_nodes(settings: Settings) -> str:
     if not settings.replicas:
         return kind
     return f"{kind}, with {settings.replicas} replicas for each shard and {settings.sentinel_count} Sentinels"
+
+
+def _how_values_are_stored(keyring: Keyring) -> str:
+    """A server whose keyring is gone must not look like one that encrypts."""
+    sealing = [key for key in keyring.keys if key.use == "seal"]
+    if not sealing:
+        return "stored as they are; to encrypt them: wireproto keyring add"
+    if any(key.namespace is None for key in sealing):
+        return "encrypted" + (f", but not those of {', '.join(keyring.plain)}" if keyring.plain else "")
+    return f"encrypted in {', '.join(sorted({key.namespace or '' for key in sealing}))}"
 
 
 def _to_paste(target: str, api_key: str) -> list[str]:
