@@ -82,13 +82,13 @@ def test_a_denial_keeps_its_place_and_the_stream_goes_on() -> None:
     assert talk.metrics.all_outcomes()["READ", "DENIED"] == 1
 
 
-def test_denials_are_told_once_a_second() -> None:
+def test_every_denial_is_told_without_the_key() -> None:
     talk = Conversation(access=Access(("read",)))
     talk.world.events.clear()
-    talk.say(b"STATS\n" * 5)
-    talk.now += 1.0
-    talk.say(b"DELETE 1:k\n")
-    told = [(event, details["verb"], details["count"]) for event, details in talk.world.events]
-    assert told == [("denied", "STATS", 1), ("denied", "DELETE", 5)]
+    talk.say(b"STATS\nDELETE 6:secret\n")
+    assert [(event, details["verb"]) for event, details in talk.world.events] == [
+        ("denied", "STATS"),
+        ("denied", "DELETE"),
+    ]
     assert talk.world.events[0][1]["client"] == "client"
-    assert "k" not in [value for _, details in talk.world.events for value in details.values()]
+    assert "secret" not in str(talk.world.events)

@@ -104,7 +104,7 @@ def _hand_out(text: str, record: ApiKeyRecord, settings: Settings) -> int:
         ) from None
     path = settings.state_folder / API_KEYS_FILE
     say(f"key {record.id} of client {record.client}: {_allowed(record)}; {_expiry(record)}")
-    say(f"It is shown this once; its hash is in {path}. Running servers know it when they have reloaded their keys.")
+    say(f"It is shown this once; its hash is in {path}. Running servers know it within two seconds.")
     _warn_of_environment(settings)
     return 0
 
@@ -178,7 +178,7 @@ def _revoke(arguments: argparse.Namespace) -> int:
     change_records(settings.state_folder, change)
     for line in lines:
         print(line)
-    say("Running servers know it when they have reloaded their keys.")
+    say("Running servers know it within two seconds.")
     _warn_of_environment(settings)
     return 0
 

@@ -45,7 +45,7 @@ def _rotate(arguments: argparse.Namespace) -> int:
     print(f"signing key {key.id} ({key.algorithm}) signs from now on")
     if arguments.now:
         print("all tokens of the keys before it are ended; clients log in again with their API keys")
-    say("Running servers know it when they have reloaded their keys.")
+    say("Running servers know it within two seconds.")
     return 0
 
 

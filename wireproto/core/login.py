@@ -17,8 +17,6 @@ from wireproto.errors import AuthError, ExpiredError
 MAX_WRONG_CREDENTIALS: Final = 3
 LONGEST_NAMES: Final = 200
 """Characters of a certificate's names that the audit log is told."""
-DENIALS_TOLD_EVERY: Final = 1.0
-"""Seconds between two entries of the audit log about what one connection was denied."""
 
 
 class Login:
@@ -31,8 +29,6 @@ class Login:
     __slots__ = (
         "_authority",
         "_context",
-        "_denials",
-        "_denials_told_at",
         "_epoch",
         "_expires_at",
         "_peer",
@@ -48,8 +44,6 @@ class Login:
         self._epoch = 0
         """Of the authority, when the identity was last held against it."""
         self._expires_at = 0.0
-        self._denials = 0
-        self._denials_told_at = 0.0
         self.identity: Identity | None = None
         """Also after it has run out, as a connection stays with its client."""
         self.admission = Admission(FULL_ACCESS)
@@ -134,15 +128,12 @@ class Login:
             self._expires_at = now + self._authority.accepted_until(self.identity) - wall_clock
         return True
 
-    def denial(self, spec: VerbSpec, arguments: list[bytes], now: float) -> bytes:
+    def denial(self, spec: VerbSpec, arguments: list[bytes]) -> bytes:
         """The reply to a request that is denied; empty for one that is not."""
         text = self.admission.denial(spec, arguments)
         if not text:
             return b""
-        self._denials += 1
-        if now - self._denials_told_at >= DENIALS_TOLD_EVERY:
-            self._audit("denied", {"verb": spec.verb.name, "count": self._denials})
-            self._denials, self._denials_told_at = 0, now
+        self._audit("denied", {"verb": spec.verb.name, "reason": text})
         return error_line("DENIED", text)
 
     def _audit(self, event: str, details: dict[str, object]) -> None:

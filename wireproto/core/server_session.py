@@ -315,7 +315,7 @@ class ServerSession:
             return self._not_authenticated()
         if spec.verb is Verb.AUTH:
             return self._authenticate(frame.arguments[0])
-        if denial := self.login.denial(spec, frame.arguments, self._now):
+        if denial := self.login.denial(spec, frame.arguments):
             return denial
         if spec.verb in _TO_NODES:
             self._dispatch.add(frame, spec.verb, self._now)

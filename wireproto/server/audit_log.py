@@ -6,10 +6,11 @@ With the setting `audit_log` they are lines of JSON in a file, else of the log `
 
     authenticated, renewed   peer, client, namespace, key_id, token_id, method (api_key, token, certificate)
     refused                  a credential: peer, method, reason, which the client is not told
-    denied, limited          a request: peer, client, namespace, key_id, verb, reason, count
+    denied                   a request: peer, client, namespace, key_id, token_id, verb, reason, count
+    limited                  requests beyond a quota: client, kind (requests, bytes, connections), count
     expired                  the token of an open connection has run out: peer, client, namespace, key_id, token_id
+    ended                    it is not accepted any more, as its API key has changed: the same, and reason
     closed                   a connection that had logged in, or was closed for not doing so: the same, and reason
-    keys_changed             the API keys or signing keys were read again
     lost                     so many lines (count) could not be written before this one
 
 A client that asks again and again for what it may not have makes a line a second: `denied` and `limited` are written
@@ -32,7 +33,7 @@ from wireproto.server.audit_file import AuditFile
 from wireproto.server.logs import one_line
 
 PAUSE: Final = 1.0
-"""Seconds between two lines of one kind for one connection."""
+"""Seconds between two lines of one kind for one connection, or one client where it is of a client."""
 COUNTED: Final = frozenset({"denied", "limited"})
 """Events that a client can have as often as it likes."""
 MOST_COUNTED: Final = 10_000
@@ -78,7 +79,7 @@ class AuditLog:
         if event not in COUNTED:
             self._write(event, details)
             return
-        key = (details.get("peer"), event)
+        key = (details.get("peer", details.get("client")), event)
         if key not in self._counted and len(self._counted) >= MOST_COUNTED:
             key, details = (None, event), {"reason": "of more connections than are told apart"}
         counted = self._counted.get(key)

@@ -307,6 +307,7 @@ class ClientConnection:
         if not session.writing_stopped:
             data = session.data_to_send()
             if data:
+                written = len(data)
                 self._write(data)
             if session.has_held_replies and not self._partial_is_due:
                 self._partial_is_due = True
