@@ -6,7 +6,7 @@ import argparse
 from typing import Final, Protocol
 
 from bench.chaos.findings import Finding
-from bench.hostile import endings, half_open, hoarders, overload, reloads, soak
+from bench.hostile import endings, endless_pipeline, half_open, hoarders, overload, reloads, soak
 
 
 class Experiment(Protocol):
@@ -22,6 +22,6 @@ class Experiment(Protocol):
         """Do it. Raises StartError or another OSError or RuntimeError when it cannot be done."""
 
 
-_MODULES: Final[tuple[Experiment, ...]] = (half_open, hoarders, overload, endings, reloads, soak)
+_MODULES: Final[tuple[Experiment, ...]] = (half_open, hoarders, endless_pipeline, overload, endings, reloads, soak)
 EXPERIMENTS: Final[dict[str, Experiment]] = {module.NAME: module for module in _MODULES}
 """In the order in which they are done."""

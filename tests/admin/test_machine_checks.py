@@ -36,14 +36,14 @@ def test_descriptors(tmp_path: Path) -> None:
 
 
 def test_memory(tmp_path: Path) -> None:
-    given = case(tmp_path, workers=2, shards=2, replicas=1, node_memory="100mb")
+    given = case(tmp_path, workers=2, shards=2, replicas=1, node_memory="100mb", max_client_memory=64 * MIB)
     assert levels(machine.memory(given, 1000 * MIB)) == ["ok"]
-    assert levels(machine.memory(given, 520 * MIB)) == ["warning"]
-    assert bad(machine.memory(given, 513 * MIB)) == [
-        "problem  memory: 514 MiB may be used (workers 114 MiB, nodes 400 MiB), and there are 513; "
+    assert levels(machine.memory(given, 584 * MIB)) == ["warning"]
+    assert bad(machine.memory(given, 577 * MIB)) == [
+        "problem  memory: 578 MiB may be used (workers 114 MiB, clients 64 MiB, nodes 400 MiB), and there are 577; "
         "lower node_memory, shards or workers: the system ends what takes too much"
     ]
-    elsewhere = case(tmp_path, workers=2, nodes=(ShardAddress("a", "redis://h"),))
+    elsewhere = case(tmp_path, workers=2, nodes=(ShardAddress("a", "redis://h"),), max_client_memory=64 * MIB)
     assert levels(machine.memory(elsewhere, 200 * MIB)) == ["ok"]
 
 

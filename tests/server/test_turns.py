@@ -12,7 +12,7 @@ from wireproto.server.connection import TURN, ClientConnection, ConnectionHub
 def made_hub() -> ConnectionHub:
     """One whose connections are made up, so that nothing of the rest is asked for."""
     nothing = cast(Any, None)
-    return ConnectionHub(nothing, nothing, nothing, nothing)
+    return ConnectionHub(nothing, nothing, settings, slot, nothing)
 
 
 class Client:
