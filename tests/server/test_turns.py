@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
+from types import SimpleNamespace
 from typing import Any, cast
 
+from wireproto.core.metrics import Metrics
 from wireproto.server.connection import TURN, ClientConnection, ConnectionHub
+from wireproto.server.shared_counters import SharedCounters, WorkerSlot
+from wireproto.settings import Settings
 
 
 def made_hub() -> ConnectionHub:
     """One whose connections are made up, so that nothing of the rest is asked for."""
     nothing = cast(Any, None)
-    return ConnectionHub(nothing, nothing, settings, slot, nothing)
+    slot = WorkerSlot(SharedCounters.create(slots=1, capacity=0), 0)
+    return ConnectionHub(cast(Any, SimpleNamespace(metrics=Metrics())), nothing, Settings(), slot, nothing)
 
 
 class Client:
