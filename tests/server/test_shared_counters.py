@@ -155,3 +155,18 @@ def test_another_process_sees_the_same_and_no_reader_sees_half_a_record(counters
         process.kill()
         process.wait()
         assert counters.read(1) is not None, "it leaves a whole record"
+
+
+def test_who_has_strangers_can_make_room_for_others(counters: SharedCounters) -> None:
+    one, two = WorkerSlot(counters, 0), WorkerSlot(counters, 1)
+    assert one.workers == 3
+    two.count_strangers(5)
+    assert not one.others_can_make_room()  # that worker does not serve yet
+    two.enter(Phase.SERVING)
+    assert one.others_can_make_room()
+    assert not two.others_can_make_room()
+    one.count_strangers(1)
+    assert not one.others_can_make_room()
+    one.count_strangers(0)
+    counters.retire(1)
+    assert not one.others_can_make_room()

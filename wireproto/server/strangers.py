@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from wireproto.server.connection import ClientConnection
 
 AT_ONCE: Final = 8
-"""Connections that are ended before the others have their turn: it costs 80 us each, and a crowd came at one time."""
+"""Connections that are ended before the others have their turn: it costs 50 us each, and a crowd came at one time."""
 
 
 class Strangers:
