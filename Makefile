@@ -9,7 +9,9 @@ INSTALLED := build/installed
 SOURCES   := setup.py setup.cfg pyproject.toml $(shell find wireproto -name '*.py')
 AS_INSTALLED := PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(INSTALLED):$(CURDIR)
 # What a build changes: the tests of the core, and of what moves its bytes.
-BOTH_BUILDS := tests/core tests/client tests/live/test_client_certificates.py tests/live/test_clients.py tests/live/test_cuts.py \
+PURE_ONLY := access api_keys keyring node_health retry ring signing_keys tokens topology totals verbs xaes
+BOTH_BUILDS := $(filter-out $(PURE_ONLY:%=tests/core/test_%.py),$(wildcard tests/core/test_*.py)) tests/client \
+  tests/live/test_client_certificates.py tests/live/test_clients.py tests/live/test_cuts.py tests/live/test_encryption.py \
   tests/live/test_faults.py tests/live/test_limits.py tests/live/test_model.py tests/live/test_s_client.py tests/live/test_tls.py
 
 .PHONY: run test test-pure test-installed check check-tls format bench bench-peers chaos fuzz hostile soak clean
@@ -20,12 +22,12 @@ run: $(VENV)/.run
 test: check test-pure test-installed
 
 test-pure: $(VENV)/.test
-	EXPECTED_BUILD=pure $(BIN)/python -m pytest -n 4 $(ARGS)
+	EXPECTED_BUILD=pure $(BIN)/python -m pytest -n 6 $(ARGS)
 
 test-installed: $(VENV)/.test $(INSTALLED)/.done
 	@if [ -e $(INSTALLED)/wireproto/core/dispatch.*.so ]; then \
 	  EXPECTED_BUILD=compiled $(AS_INSTALLED) \
-	    $(BIN)/python -m pytest --import-mode=append -n 4 $(BOTH_BUILDS) $(ARGS); \
+	    $(BIN)/python -m pytest --import-mode=append -n 6 $(BOTH_BUILDS) $(ARGS); \
 	else echo "There is no C compiler, so the compiled build is not tested."; fi
 
 check: $(VENV)/.test

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import resource
 import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psutil
 import pytest
@@ -199,6 +201,12 @@ def test_what_clients_hold_is_bounded_and_who_holds_most_goes(start_server: Star
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prlimit is Linux's")
+def number_with_free_below(pid: int, free: int) -> int:
+    """The number of a descriptor below which so many are free: that is what the limit goes by."""
+    used = {int(entry.name) for entry in Path(f"/proc/{pid}/fd").iterdir()}
+    return next(number for number in itertools.count() if number - sum(one < number for one in used) == free)
+
+
 def test_without_descriptors_clients_are_turned_away_and_the_counters_stay_exact(start_server: Start) -> None:
     server = start_server("--shards", "1")
     pid = server.process.pid
@@ -206,13 +214,12 @@ def test_without_descriptors_clients_are_turned_away_and_the_counters_stay_exact
     assert limits[0] == limits[1]
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(server.plain())
-        in_use = psutil.Process(pid).num_fds()
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (in_use + 4, limits[1]))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (number_with_free_below(pid, 6), limits[1]))
         login = b"AUTH %d:%b\n" % (len(server.api_key), server.api_key.encode())
         others: list[RawClient] = []
         while (newcomer := stack.enter_context(server.plain(log_in=False))).ask(login).startswith(b"OK "):
             others.append(newcomer)
-        assert 2 <= len(others) <= 4
+        assert 1 <= len(others) <= 6  # the server itself opens a file now and then
         for _ in range(5):
             with server.plain(log_in=False) as refused:
                 assert refused.everything() == BUSY
