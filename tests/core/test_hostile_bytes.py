@@ -107,7 +107,7 @@ other_requests = st.sampled_from(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=300)
 @given(inputs(st.one_of(requests().map(lambda drawn: drawn[0]), other_requests), fuzz.requests.WORDS))
 def test_requests(data: bytes) -> None:
     fuzz.requests.check(data)
