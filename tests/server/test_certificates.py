@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from tests.server.handshaking import shake_hands
 from wireproto.errors import ConfigurationError
 from wireproto.server.certificate_making import AUTHORITY_LIFETIME, SERVER_LIFETIME
 from wireproto.server.certificates import CertificateFiles, ensure_development_certificates
@@ -70,14 +71,7 @@ def handshake(server: ssl.SSLContext, client: ssl.SSLContext, name: str) -> ssl.
         client.wrap_bio(to_client, to_server, server_hostname=name),
         server.wrap_bio(to_server, to_client, server_side=True),
     ]
-    waiting = True
-    while waiting:
-        waiting = False
-        for end in ends:
-            try:
-                end.do_handshake()
-            except ssl.SSLWantReadError:
-                waiting = True
+    shake_hands(*ends)
     return ends[0]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.authority import DAY, Authority, Issued
+from tests.server.handshaking import shake_hands
 from wireproto.errors import ConfigurationError
 from wireproto.server import tls_context
 from wireproto.server.certificates import CertificateFiles, ensure_development_certificates
@@ -51,14 +52,7 @@ def server_end(files: CertificateFiles, choice: str, shown: Issued | None) -> ss
     context = make_context(load_tls(files, "TLSv1.3", choice), "TLSv1.3", choice)
     server = context.wrap_bio(to_server, to_client, server_side=True)
     ends = [client(files, shown).wrap_bio(to_client, to_server, server_hostname="localhost"), server]
-    waiting = True
-    while waiting:
-        waiting = False
-        for end in ends:
-            try:
-                end.do_handshake()
-            except ssl.SSLWantReadError:
-                waiting = True
+    shake_hands(*ends)
     return server
 
 
