@@ -8,9 +8,10 @@ import socket
 import ssl
 import struct
 import threading
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Self
 
 from bench.chaos.fault_proxy import FaultProxy
 from bench.chaos.faults import Faults, NewConnections, Silence
@@ -26,25 +27,36 @@ GUESSER: Final = "127.0.0.77"
 KEYS: Final = 200
 
 
-class Troublemaker:
-    """Makes trouble in a thread, from the beginning of a block until its end; `done` counts it by kind."""
+class Trouble(ABC):
+    """Goes on in a thread from the beginning of a block until its end; `done` counts what was done, by kind."""
 
-    def __init__(self, target: Target, seed: int) -> None:
-        self._target = target
-        self._context = target.client_context()
+    def __init__(self, seed: int) -> None:
         self._dice = random.Random(seed)
-        self._workload = Workload(keys=KEYS)
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="troublemaker", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=type(self).__name__, daemon=True)
         self.done: Counter[str] = Counter()
 
-    def __enter__(self) -> Troublemaker:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
+
+    @abstractmethod
+    def _run(self) -> None:
+        """Make trouble until it is over."""
+
+
+class Troublemaker(Trouble):
+    """A client of every bad kind."""
+
+    def __init__(self, target: Target, seed: int) -> None:
+        self._target = target
+        self._context = target.client_context()
+        super().__init__(seed)
+        self._workload = Workload(keys=KEYS)
 
     def _run(self) -> None:
         kinds: list[Callable[[], None]] = [
@@ -181,23 +193,12 @@ def come_and_go(target: Target, count: int, number: int, over: Callable[[int], N
     return failed
 
 
-class NodeTrouble:
+class NodeTrouble(Trouble):
     """Resets the connections to a node, or has it fall silent or refuse for a moment, until the block ends."""
 
     def __init__(self, proxies: list[FaultProxy], seed: int) -> None:
+        super().__init__(seed)
         self._proxies = proxies
-        self._dice = random.Random(seed)
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="node trouble", daemon=True)
-        self.done: Counter[str] = Counter()
-
-    def __enter__(self) -> NodeTrouble:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
 
     def _run(self) -> None:
         while not self._over.wait(1 + 2 * self._dice.random()):
