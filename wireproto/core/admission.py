@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from wireproto.core.access import Access
 from wireproto.core.verbs import Argument, VerbSpec
 
@@ -16,10 +18,13 @@ class Admission:
         self.prefixes: tuple[bytes, ...] = access.key_prefixes
         """A key begins with one of them; if there are none, any key will do."""
 
-    def denial(self, spec: VerbSpec, arguments: list[bytes]) -> str:
+    def denial(self, spec: VerbSpec, arguments: list[bytes], options: Collection[str]) -> str:
         """Why a request is denied; empty if it is not."""
         if spec.permission and spec.permission not in self.permissions:
             return f"this API key does not allow {spec.verb.name}"
+        for option, permission in spec.option_permissions.items():
+            if option in options and permission not in self.permissions:
+                return f"this API key does not allow {spec.verb.name} with {option}"
         if self.prefixes and spec.arguments[:1] == (Argument.KEY,) and not arguments[0].startswith(self.prefixes):
             return "this API key does not allow keys that begin like this"
         return ""

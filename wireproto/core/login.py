@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from math import ceil
 from typing import Final
 
@@ -128,9 +129,9 @@ class Login:
             self._expires_at = now + self._authority.accepted_until(self.identity) - wall_clock
         return True
 
-    def denial(self, spec: VerbSpec, arguments: list[bytes]) -> bytes:
+    def denial(self, spec: VerbSpec, arguments: list[bytes], options: Collection[str]) -> bytes:
         """The reply to a request that is denied; empty for one that is not."""
-        text = self.admission.denial(spec, arguments)
+        text = self.admission.denial(spec, arguments, options)
         if not text:
             return b""
         self._audit("denied", {"verb": spec.verb.name, "reason": text})

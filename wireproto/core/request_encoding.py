@@ -6,14 +6,16 @@ trip. One thing is left to the server: how large a value may be is its own setti
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
-from wireproto.core.verbs import EXCLUSIVE, FLAG, OPTIONS, SPECS, Argument, Verb, VerbSpec
+from wireproto.core.verbs import FLAG, MAX_TOKEN, SPECS, Argument, Verb, VerbSpec, contradiction
 from wireproto.core.wire import MAX_CREDENTIAL, MAX_KEY, MAX_LENGTH_DIGITS
 from wireproto.errors import ArgumentError
 
+_TOKEN: Final = re.compile(r"[A-Za-z0-9._+-]+")
 NO_OPTIONS: Final[Mapping[str, int]] = MappingProxyType({})
 
 _BY_VERB: Final[Mapping[int, VerbSpec]] = {spec.verb: spec for spec in SPECS}
@@ -76,7 +78,7 @@ def with_options(verb: Verb, requests: list[Any], options: Mapping[str, Any]) ->
 def encode_request(verb: Verb, arguments: Sequence[bytes], options: Mapping[str, Any] = NO_OPTIONS) -> bytes:
     """A request without its tag.
 
-    Options are whole numbers by name, 1 for one that takes no value. Raises ArgumentError.
+    Options by name are whole numbers, 1 for one that takes no value, and text for a token. Raises ArgumentError.
     """
     spec = _BY_VERB[verb]
     if not spec.required <= len(arguments) <= len(spec.arguments):
@@ -100,16 +102,17 @@ def _option_words(spec: VerbSpec, options: Mapping[str, Any]) -> list[bytes]:
     for name, value in options.items():
         if name not in spec.options:
             raise ArgumentError(f"{spec.verb.name} takes no option {name}")
-        allowed = OPTIONS[name]
-        if allowed == FLAG:
+        form = spec.options[name]
+        if form is FLAG:
             words.append(name.encode("ascii"))
-            continue
-        if isinstance(value, bool) or not isinstance(value, int) or value not in allowed:
-            raise ArgumentError(f"{name} is a whole number from {allowed.start} to {allowed.stop - 1}")
-        words.append(b"%b=%d" % (name.encode("ascii"), value))
-    for group in EXCLUSIVE:
-        if len(options.keys() & set(group)) > 1:
-            raise ArgumentError(f"at most one of {', '.join(group)}")
-    if spec.needs_one_of and not options.keys() & set(spec.needs_one_of):
-        raise ArgumentError(f"{spec.verb.name} needs one of {', '.join(spec.needs_one_of)}")
+        elif isinstance(form, range):
+            if isinstance(value, bool) or not isinstance(value, int) or value not in form:
+                raise ArgumentError(f"{name} is a whole number from {form.start} to {form.stop - 1}")
+            words.append(b"%b=%d" % (name.encode("ascii"), value))
+        elif not isinstance(value, str) or len(value) > MAX_TOKEN or not _TOKEN.fullmatch(value):
+            raise ArgumentError(f"{name} is text that the server gave out")
+        else:
+            words.append(b"%b=%b" % (name.encode("ascii"), value.encode("ascii")))
+    if fault := contradiction(spec, options):
+        raise ArgumentError(fault)
     return words

@@ -42,13 +42,15 @@ class Frame:
     stream is not to be read any further.
     """
 
-    __slots__ = ("arguments", "error", "options", "spec", "tag", "text")
+    __slots__ = ("arguments", "error", "options", "spec", "tag", "text", "tokens")
 
     def __init__(self) -> None:
         self.tag = b""
         self.spec: VerbSpec | None = None
         self.arguments: list[bytes] = []
         self.options: dict[str, int] = {}
+        self.tokens: dict[str, bytes] = {}
+        """The values of those options that take a token."""
         self.error = ""
         self.text = ""
 
@@ -343,7 +345,7 @@ class RequestParser:
         if len(frame.arguments) < spec.required:
             frame.refuse("ARG", _arity(spec))
             return frame
-        frame.options, fault = check_options(spec, given)
+        frame.options, frame.tokens, fault = check_options(spec, given)
         if fault:
             frame.refuse("ARG", fault)
         return frame

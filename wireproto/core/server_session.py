@@ -39,7 +39,7 @@ WEIGHT_OF_A_REFUSAL: Final = 3
 """Added to that of a request which a quota refuses: it is read by the full parser."""
 COST_OF_A_PIECE: Final = 64
 """Bytes that a piece of a value takes beside what is in it."""
-_TO_NODES: Final = frozenset({Verb.READ, Verb.WRITE, Verb.DELETE, Verb.TOUCH})
+_TO_NODES: Final = frozenset({Verb.READ, Verb.WRITE, Verb.DELETE, Verb.TOUCH, Verb.INCR})
 
 
 class SessionState(Enum):
@@ -315,7 +315,7 @@ class ServerSession:
             return self._not_authenticated()
         if spec.verb is Verb.AUTH:
             return self._authenticate(frame.arguments[0])
-        if denial := self.login.denial(spec, frame.arguments):
+        if denial := self.login.denial(spec, frame.arguments, frame.options):
             return denial
         if spec.verb in _TO_NODES:
             self._dispatch.add(frame, spec.verb, self._now)
