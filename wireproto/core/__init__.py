@@ -28,8 +28,12 @@ Nothing here touches a socket, a clock or dice; time, random bytes and transport
     replica_reads     which reads a replica may answer
     replication_policy  what the operator has decided about replicas
     ring              which node owns a key
-    commands          verb <-> Redis command, reply <-> line
+    commands          from a verb to a Redis command
+    scripts           what must look and act in one step on a node
+    lease_reads       READs that want a lease if they miss: the second question
+    stamps            versions and leases, no two of them the same
     stored_values     how a value looks on a node
+    envelope          what stands around one that has a version or a lease, or may be served stale
     sealing           values encrypted at rest: sealed, opened
     keyring           which key seals the values of a namespace, and which may open them
     xaes              the cipher
@@ -38,6 +42,9 @@ Nothing here touches a socket, a clock or dice; time, random bytes and transport
     node_pipeline     one node's conversation: submit, send, match replies
     confirmations     whether replicas have what a master has executed
     topology          which node is a shard's master, and how far its replicas are
+    opening           a node's replies, opened
+    node_replies      from a node's reply to a line
+    reply_lines       the lines that are always the same
     answers           what a client is owed, in its order
     metrics           what is counted
     build             whether this path is compiled

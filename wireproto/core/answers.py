@@ -10,21 +10,16 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from wireproto.core.bundle import EMPTY_REPLY, PLACES_OF_A_REPLY, Batch, Bundle
-from wireproto.core.commands import (
-    MISS,
-    OK,
-    READ,
-    VERB_NAMES,
-    WRITE,
-    error_line,
-    is_refused_by_replica,
-    render,
-    was_executed,
-)
+from wireproto.core.bundle import EMPTY_REPLY, PLACES_OF_A_REPLY, Batch, Bundle, LeaseRead
+from wireproto.core.commands import READ, READ_SCRIPTED, VERB_NAMES, WRITE, milliseconds
+from wireproto.core.lease_reads import LeaseReads
 from wireproto.core.limits import Limits
 from wireproto.core.metrics import Metrics
-from wireproto.core.stored_values import MARKER, opened
+from wireproto.core.node_replies import is_refused_by_replica, lacks_scripts, render, was_executed
+from wireproto.core.opening import opened
+from wireproto.core.reply_lines import MISS, OK, error_line
+from wireproto.core.session_context import Surroundings
+from wireproto.core.stored_values import MARKER
 
 BUSY_RETRY_MS: Final = 50
 SMALLEST_WINDOW: Final = 2
@@ -50,8 +45,7 @@ def do_nothing() -> None:
 class Answers:
     """Collects the answers that one client is owed, and gives out those that may leave.
 
-    `on_output` is called when there may be something to take; `report_bug` logs what should not have happened, and
-    returns the id that it is logged under.
+    `on_output` is called when there may be something to take.
     """
 
     __slots__ = (
@@ -63,12 +57,13 @@ class Answers:
         "_on_output",
         "_outcomes",
         "_ready",
-        "_report_bug",
+        "_world",
         "abandoned",
         "batch",
         "batches",
         "in_flight",
         "in_flight_bytes",
+        "leases",
         "unsent",
         "window",
     )
@@ -78,7 +73,7 @@ class Answers:
         limits: Limits,
         metrics: Metrics,
         on_output: Callable[[], None],
-        report_bug: Callable[[Exception | str], str],
+        world: Surroundings,
     ) -> None:
         self.in_flight = 0
         """Requests that nodes have not answered yet."""
@@ -102,7 +97,9 @@ class Answers:
         self._metrics = metrics
         self._outcomes = metrics.outcomes
         self._on_output = on_output
-        self._report_bug = report_bug
+        self._world = world
+        self.leases: LeaseReads | None = None
+        """The READs that want a lease if they miss. There are none before there is a namespace."""
 
     # -- requests
 
@@ -146,6 +143,10 @@ class Answers:
         if bundle.opener is not None:
             keys = bundle.keys if count == len(bundle.keys) else bundle.keys[first : first + count]
             replies = [opened(bundle.opener, key, reply) for key, reply in zip(keys, replies, strict=True)]
+        special: dict[int, LeaseRead | bytes] | None = None
+        if bundle.leases:
+            assert self.leases is not None
+            special = self.leases.judge(bundle, first, replies)
         self.unsent += size
         expected = self._expected_size - (self._expected_size >> self._fading)
         if size // count >= expected:
@@ -153,8 +154,8 @@ class Answers:
             self._fading = FADING
         if expected != self._expected_size:
             self._expect(expected)
-        if bundle.traced or bundle.synced or self.unsent > self._let_go_at:
-            self._deliver_each(bundle, first, replies, now)
+        if bundle.traced or bundle.synced or special or self.unsent > self._let_go_at:
+            self._deliver_each(bundle, first, replies, special or {}, now)
             return
         answers, ready = bundle.batch.replies, self._ready
         hit_heads, hits, misses, stored, untagged = HIT_HEADS, 0, 0, 0, 0
@@ -204,44 +205,99 @@ class Answers:
         by_size = self._limits.max_in_flight_bytes // 4 // max(1, size)
         self.window = min(self._limits.max_in_flight, max(SMALLEST_WINDOW, by_size))
 
-    def _deliver_each(self, bundle: Bundle, first: int, replies: list[object], now: float) -> None:
+    def _deliver_each(
+        self, bundle: Bundle, first: int, replies: list[object], special: dict[int, LeaseRead | bytes], now: float
+    ) -> None:
         """The same where something is to be done about single replies.
 
-        Some tell their way; some are answered only when replicas have what was written; and for a client that has too
-        much unread a value is let go, to be asked for again.
+        Some tell their way; some are answered only when replicas have what was written; some need a second question
+        (`special`, as `LeaseReads.judge` gives it); and for a client that has too much unread a value is let go, to be
+        asked for again.
         """
         traced, synced = bundle.traced or (), bundle.synced or {}
         untagged = 0
         to_confirm: list[tuple[int, bytes]] = []
+        to_ask: list[LeaseRead] = []
         for index, reply in enumerate(replies, first):
             kind = bundle.kinds[index]
-            if VERB_NAMES[kind] == "READ" and self.unsent > self._let_go_at:
+            verdict = special.get(index)
+            if isinstance(verdict, LeaseRead):
+                to_ask.append(verdict)
+                continue
+            if verdict is not None:
+                self._count_special(verdict)
+                line = verdict
+            elif VERB_NAMES[kind] == "READ" and self.unsent > self._let_go_at:
                 self._outcomes["READ", "BUSY"] += 1
                 line = error_line("BUSY", "too many replies are unread", BUSY_RETRY_MS)
             elif index in synced and was_executed(kind, reply):
-                to_confirm.append((index, render(kind, reply)[1]))
+                to_confirm.append((index, render(kind, reply, self._now_ms)[1]))
                 continue
             else:
                 line = self._render(kind, reply, bundle)
             untagged += self._put(bundle, index, with_trace(line, bundle, now) if index in traced else line)
-        self._settle(bundle, len(replies) - len(to_confirm), untagged)
+        self._settle(bundle, len(replies) - len(to_confirm) - len(to_ask), untagged)
         for index, line in to_confirm:
             assert bundle.confirmations is not None
             bundle.confirmations.ask(self, bundle, index, line, synced[index], now)
+        if to_ask:
+            assert self.leases is not None
+            self.leases.ask(self, bundle, to_ask, now)
+
+    def answer_read(self, origin: Bundle, read: LeaseRead, kind: int, reply: object, size: int, now: float) -> None:
+        """Answer a READ whose second question was answered: `reply` is the node's, in so many bytes."""
+        if self.abandoned:
+            return
+        if origin.opener is not None:
+            reply = opened(origin.opener, read.key, reply)
+        self.unsent += size
+        self._finish(origin, read.entry, self._render(kind, reply, origin), now)
+
+    def fail_read(self, origin: Bundle, read: LeaseRead, code: str, text: str, retry_ms: int | None) -> None:
+        """Answer a READ whose second question will not be answered with an error."""
+        if self.abandoned:
+            return
+        self._outcomes["READ", code] += 1
+        line = error_line(code, text, retry_ms)
+        self.unsent += len(line)
+        self._finish(origin, read.entry, line, None)
+
+    def _finish(self, bundle: Bundle, index: int, line: bytes, now: float | None) -> None:
+        """Give the answer to an entry that was held back when the others of its bundle were answered."""
+        traced = bundle.traced or ()
+        bundle.batch.missing -= self._put(bundle, index, with_trace(line, bundle, now) if index in traced else line)
+        self.in_flight -= 1
+        self._on_output()
+
+    def _now_ms(self) -> int:
+        return milliseconds(self._world)
+
+    def _count_special(self, line: bytes) -> None:
+        """Count a READ that `LeaseReads.judge` has answered."""
+        word = line.partition(b" ")[0]
+        outcome = "CORRUPT" if word == b"ERR" else word.decode("ascii")
+        self._outcomes["READ", outcome] += 1
+        self._metrics.stale_served += outcome == "OK"
+        self._metrics.leases_held += not line.startswith(b"MISS lease")
+
+    def _count_scripted(self, reply: list[object]) -> None:
+        """Count what a READ by script has said of leases."""
+        if len(reply) == 5:
+            _stored, _left, lease, held, stale = reply
+            self._metrics.leases_granted += lease is not None
+            self._metrics.leases_held += held != 0
+            self._metrics.stale_served += stale == 1
 
     def confirm(self, bundle: Bundle, index: int, line: bytes, problem: str, now: float) -> None:
         """Answer a request that replicas were to have: with `line`, or with NOSYNC if there is a problem."""
         if self.abandoned:
             return
-        outcome = line[:-1].decode("ascii")
+        outcome = line[:-1].partition(b" ")[0].decode("ascii")
         if problem:
             outcome, line = "NOSYNC", error_line("NOSYNC", problem)
         self._outcomes[VERB_NAMES[bundle.kinds[index]], outcome] += 1
-        traced = bundle.traced or ()
         self.unsent += len(line)
-        bundle.batch.missing -= self._put(bundle, index, with_trace(line, bundle, now) if index in traced else line)
-        self.in_flight -= 1
-        self._on_output()
+        self._finish(bundle, index, line, now)
 
     def fail(self, bundle: Bundle, code: str, text: str, retry_ms: int | None = None) -> None:
         """Answer what is left of a bundle with an error."""
@@ -256,12 +312,14 @@ class Answers:
             untagged += self._put(bundle, index, with_trace(line, bundle, None) if index in traced else line)
         self.unsent += len(line) * (end - first)
         bundle.answered = end
+        if self.leases is not None:
+            self.leases.failed(bundle)
         self._settle(bundle, end - first, untagged)
 
     def give_up(self, error: Exception) -> None:
         """End the conversation because of a bug: the order of its replies can no longer be relied on."""
         on_output = self._on_output
-        self._report_bug(error)
+        self._world.report_bug(error)
         self.abandon()
         on_output()
 
@@ -283,12 +341,16 @@ class Answers:
         return 0
 
     def _render(self, kind: int, reply: object, bundle: Bundle) -> bytes:
-        outcome, line = render(kind, reply)
+        outcome, line = render(kind, reply, self._now_ms)
         self._outcomes[VERB_NAMES[kind], outcome] += 1
+        if kind >= READ_SCRIPTED and isinstance(reply, list):
+            self._count_scripted(reply)
+        if outcome == "DOWN" and bundle.pipeline is not None and lacks_scripts(reply):
+            bundle.pipeline.load_scripts()
         if outcome == "DOWN" and bundle.pipeline is not None and is_refused_by_replica(reply):
             bundle.pipeline.no_master()
         if outcome == "INTERNAL":
-            problem = self._report_bug(line[:-1].decode("ascii"))
+            problem = self._world.report_bug(line[:-1].decode("ascii"))
             line = b"%b, logged as %b\n" % (line[:-1], problem.encode("ascii"))
         return line
 

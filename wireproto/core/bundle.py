@@ -44,6 +44,22 @@ class ValueSealer(Protocol):
         """The value of stored bytes of any form; None if they cannot be opened."""
 
 
+class LeaseRead:
+    """A READ with a lease that was sent as a GET: what has to be known if it misses."""
+
+    __slots__ = ("entry", "key", "milliseconds", "number", "owner")
+
+    def __init__(self, entry: int, key: bytes, owner: int, milliseconds: int, number: int) -> None:
+        self.entry = entry
+        """Which of the requests of its bundle it is."""
+        self.key = key
+        self.owner = owner
+        """The shard, by its place in the order of the ring's names."""
+        self.milliseconds = milliseconds
+        self.number = number
+        """Its place among its client's writes, and others like it."""
+
+
 class BundleTaker(Protocol):
     """Who took a bundle to its node (`node_pipeline`)."""
 
@@ -53,6 +69,9 @@ class BundleTaker(Protocol):
 
     def ask_for_history(self) -> None:
         """Find out anew what `history` is."""
+
+    def load_scripts(self) -> None:
+        """Tell the node the scripts, which it does not know any more."""
 
     def no_master(self) -> None:
         """The node has refused a write because it is a replica."""
@@ -108,6 +127,7 @@ class Bundle:
         "deadline",
         "keys",
         "kinds",
+        "leases",
         "opener",
         "owner",
         "pipeline",
@@ -128,6 +148,8 @@ class Bundle:
         """Who opens the values that are read; None if none can be sealed."""
         self.keys: list[bytes] = NO_KEYS
         """If there is an opener, the key of each request."""
+        self.leases: list[LeaseRead] | None = None
+        """The entries that want a lease if they miss, and are not answered yet; None if there never was one."""
         self.cost = 0
         """Bytes of the values in it."""
         self.answered = 0

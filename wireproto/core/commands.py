@@ -1,18 +1,26 @@
-"""Verb <-> Redis command: the one place that knows both languages.
+"""Verb -> Redis command; `node_replies` knows the way back.
 
 Every request becomes exactly one Redis command with exactly one reply, so that a node's answers can be matched by
-counting. A value's stored form is `stored_values`' and `sealing`'s.
+counting. (A READ with a lease that misses asks a second question: `lease_reads`.) What Redis cannot do in one command
+is done by a script (`scripts`). A value's stored form is `stored_values`', `sealing`'s and `envelope`'s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
-import hiredis
-
-from wireproto.core.stored_values import MARKER, from_stored
+from wireproto.core.envelope import NO_STAMP, in_envelope
+from wireproto.core.scripts import (
+    DELETE_SCRIPT,
+    INCR_SCRIPT,
+    READ_SCRIPT,
+    SCRIPTS,
+    TOUCH_SCRIPT,
+    WRITE_SCRIPT,
+    Script,
+)
 from wireproto.core.verbs import Verb
 from wireproto.core.wire import MAX_KEY
 
@@ -21,30 +29,27 @@ WRITE: Final = 2
 DELETE: Final = 3
 TOUCH: Final = 4
 """The kinds of replies to expect, each numbered as its verb."""
-READ_TTL: Final = 10
-"""A READ that also wants the time to live."""
+INCR: Final = 5
+WRITE_VERSION: Final = 6
+"""A WRITE with `ver=`."""
+DELETE_IF: Final = 7
+"""A DELETE with a condition."""
+READ_SCRIPTED: Final = 16
+"""A READ by script; added to it is what the reply is to tell."""
+TELL_TTL: Final = 1
+TELL_VERSION: Final = 2
+TELL_LEASE: Final = 4
 
 VERB_NAMES: Final[Mapping[int, str]] = {
     READ: "READ",
     WRITE: "WRITE",
     DELETE: "DELETE",
     TOUCH: "TOUCH",
-    READ_TTL: "READ",
+    INCR: "INCR",
+    WRITE_VERSION: "WRITE",
+    DELETE_IF: "DELETE",
+    **{READ_SCRIPTED + told: "READ" for told in range(8)},
 }
-
-_READ_TTL_SCRIPT: Final = b"return {redis.call('GET',KEYS[1]),redis.call('PTTL',KEYS[1])}"
-"""Value and time to live of the same moment; GET and PTTL one after the other can be of two different values."""
-
-OK: Final = b"OK\n"
-MISS: Final = b"MISS\n"
-CONFLICT: Final = b"CONFLICT\n"
-
-
-def error_line(code: str, text: str, retry_ms: int | None = None) -> bytes:
-    """An error reply without its tag."""
-    if retry_ms is None:
-        return f"ERR {code} :{text}\n".encode()
-    return f"ERR {code} retry={retry_ms} :{text}\n".encode()
 
 
 def bulk_head(length: int) -> bytes:
@@ -68,6 +73,21 @@ class PlainVerb(NamedTuple):
     """Of reply to expect."""
     heads: list[bytes]
     """What the command begins with, by the length of the key."""
+
+
+class Moment(Protocol):
+    """What a command needs of the world."""
+
+    def wall_clock(self) -> float:
+        """Seconds since 1970."""
+
+    def stamp(self) -> bytes:
+        """A version or a lease that was not given out before (`stamps`)."""
+
+
+def milliseconds(world: Moment) -> int:
+    """The time, in milliseconds since 1970."""
+    return int(world.wall_clock() * 1000)
 
 
 class NamespaceCommands:
@@ -101,21 +121,48 @@ class NamespaceCommands:
         }
         """By the first four bytes, which tell them apart."""
 
-    def command(self, verb: Verb, arguments: list[bytes], options: Mapping[str, int]) -> tuple[int, bytes]:
+    def command(
+        self,
+        verb: Verb,
+        arguments: list[bytes],
+        options: Mapping[str, int],
+        tokens: Mapping[str, bytes],
+        world: Moment,
+    ) -> tuple[int, bytes]:
         """The kind of reply to expect and the command, for any request that goes to a node.
 
-        A value is given as it is to be stored.
+        A value is given as it is to be stored, but for its envelope. A READ with a lease and nothing else that needs a
+        script is a GET: `lease_reads` asks for the lease if it misses.
         """
         key = self.prefix + arguments[0]
         if verb is Verb.READ:
-            if "ttl" in options:
-                return READ_TTL, encode_command(b"EVAL", _READ_TTL_SCRIPT, b"1", key)
+            if needs_script(options):
+                return self.scripted_read(arguments[0], options, world)
             return READ, encode_command(b"GET", key)
         if verb is Verb.WRITE:
-            return WRITE, encode_command(b"SET", key, arguments[1], *_write_options(options))
+            return _write(key, arguments[1], options, tokens, world)
+        if verb is Verb.INCR:
+            by, expiry = b"%d" % options.get("by", 1), _expiry(options)
+            return INCR, _run(INCR_SCRIPT, key, world, by, b"%d" % expiry if expiry else b"")
         if verb is Verb.TOUCH:
-            return TOUCH, encode_command(b"PEXPIRE", key, b"%d" % _milliseconds(options))
+            return TOUCH, _run(TOUCH_SCRIPT, key, world, b"%d" % _expiry(options))
+        for condition, operand in tokens.items():
+            return DELETE_IF, _run(DELETE_SCRIPT, key, world, condition.encode("ascii"), operand)
         return DELETE, encode_command(b"UNLINK", key)
+
+    def scripted_read(self, key: bytes, options: Mapping[str, int], world: Moment) -> tuple[int, bytes]:
+        """The same for a READ that is done by script."""
+        told = TELL_TTL * ("ttl" in options) + TELL_VERSION * ("ver" in options) + TELL_LEASE * ("lease" in options)
+        command = _run(
+            READ_SCRIPT,
+            self.prefix + key,
+            world,
+            world.stamp() if "ver" in options else b"",
+            world.stamp() if "lease" in options else b"",
+            b"%d" % options.get("lease", 0),
+            b"%d" % options.get("early", 0),
+        )
+        return READ_SCRIPTED + told, command
 
 
 @lru_cache(maxsize=256)
@@ -124,16 +171,46 @@ def namespace_commands(namespace: str) -> NamespaceCommands:
     return NamespaceCommands(namespace)
 
 
-def _milliseconds(options: Mapping[str, int]) -> int:
-    return options["px"] if "px" in options else options["ex"] * 1000
+def needs_script(options: Collection[str]) -> bool:
+    """Whether a READ with these options is done by script."""
+    return "ttl" in options or "ver" in options or "early" in options
 
 
-def _write_options(options: Mapping[str, int]) -> list[bytes]:
-    words: list[bytes] = []
-    if "ex" in options or "px" in options:
-        words += (b"PX", b"%d" % _milliseconds(options))
-    words += [name.upper().encode("ascii") for name in ("keepttl", "nx", "xx") if name in options]
-    return words
+def _expiry(options: Mapping[str, int]) -> int:
+    """The time to live in milliseconds; 0 for none."""
+    return options["px"] if "px" in options else options.get("ex", 0) * 1000
+
+
+def _write(
+    key: bytes, value: bytes, options: Mapping[str, int], tokens: Mapping[str, bytes], world: Moment
+) -> tuple[int, bytes]:
+    expiry, stale = _expiry(options), options.get("stale", 0) * 1000
+    fresh_until = milliseconds(world) + expiry if stale else 0
+    condition = next((name for name in ("nx", "xx", "ver", "lease") if name in options), "")
+    if not condition and "keepttl" not in options:
+        if stale:
+            value = in_envelope(value, fresh_until, stale)
+        if expiry:
+            return WRITE, encode_command(b"SET", key, value, b"PX", b"%d" % (expiry + stale))
+        return WRITE, encode_command(b"SET", key, value)
+    lifetime = b"keepttl" if "keepttl" in options else b"%d" % (expiry + stale) if expiry else b""
+    command = _run(
+        WRITE_SCRIPT,
+        key,
+        world,
+        condition.encode("ascii"),
+        tokens.get(condition, b""),
+        world.stamp() if condition == "ver" else NO_STAMP,
+        lifetime,
+        b"%d" % fresh_until,
+        b"%d" % stale,
+        value,
+    )
+    return WRITE_VERSION if condition == "ver" else WRITE, command
+
+
+def _run(script: Script, key: bytes, world: Moment, *arguments: bytes) -> bytes:
+    return encode_command(b"EVALSHA", script.name, b"1", key, b"%d" % milliseconds(world), *arguments)
 
 
 def encode_command(*words: bytes) -> bytes:
@@ -145,6 +222,7 @@ def encode_command(*words: bytes) -> bytes:
     return b"".join(parts)
 
 
+LOAD_SCRIPTS: Final = [encode_command(b"SCRIPT", b"LOAD", script.text) for script in SCRIPTS]
 ASK_FOR_HISTORY: Final = encode_command(b"INFO", b"replication")
 _HISTORY: Final = b"master_replid:"
 
@@ -158,84 +236,3 @@ def history_of(info: object) -> bytes:
     if not isinstance(info, bytes):
         return b""
     return info.partition(_HISTORY)[2].partition(b"\r")[0].strip()
-
-
-# -- replies
-
-_NOT_EXECUTED: Final[Mapping[str, tuple[str, str]]] = {
-    "OOM": ("BUSY", "the node is out of memory"),
-    "BUSY": ("BUSY", "the node is busy with a script"),
-    "LOADING": ("DOWN", "the node is loading its data"),
-    "READONLY": ("DOWN", "the node is not a master"),
-    "MASTERDOWN": ("DOWN", "the node has lost its master"),
-    "MISCONF": ("DOWN", "the node refuses writes because it cannot save"),
-    "NOREPLICAS": ("DOWN", "the node refuses writes because it has too few replicas"),
-    "NOAUTH": ("DOWN", "the node wants other credentials"),
-    "NOPERM": ("DOWN", "the node does not permit this to its user"),
-    "MOVED": ("DOWN", "the node does not own this key"),
-    "CLUSTERDOWN": ("DOWN", "the node's cluster is down"),
-}
-"""What Redis says when it refuses a command without executing it, as our codes."""
-
-RETRY_AFTER_REFUSAL_MS: Final = 100
-
-
-def was_executed(kind: int, reply: object) -> bool:
-    """Whether a WRITE or DELETE has done its part on the node: not if it was refused, or a condition did not hold.
-
-    To delete what is not there counts: the DELETE before may be what replicas do not have yet.
-    """
-    return reply == b"OK" if kind == WRITE else kind == DELETE and (reply == 1 or reply == 0)
-
-
-def is_refused_by_replica(reply: object) -> bool:
-    """Whether a node refused a write because it is not a master."""
-    return isinstance(reply, hiredis.ReplyError) and str(reply).startswith("READONLY")
-
-
-def render(kind: int, reply: object) -> tuple[str, bytes]:
-    """A node's reply as an outcome (`OK`, `MISS`, `CONFLICT` or an error's code) and a line without its tag."""
-    if isinstance(reply, hiredis.ReplyError):
-        return _render_refusal(str(reply))
-    if kind == READ:
-        return _render_value(reply, b"")
-    if kind == WRITE:
-        if reply == b"OK":
-            return "OK", OK
-        if reply is None:
-            return "CONFLICT", CONFLICT
-    elif kind == READ_TTL:
-        if isinstance(reply, list) and len(reply) == 2 and type(reply[1]) is int:
-            return _render_value(reply[0], b" ttl=%d" % reply[1] if reply[1] >= 0 else b"")
-    elif reply == 1 or reply == 0:
-        return ("OK", OK) if reply else ("MISS", MISS)
-    return _unexpected(kind)
-
-
-def _render_value(reply: object, options: bytes) -> tuple[str, bytes]:
-    if reply is None:
-        return "MISS", MISS
-    if not isinstance(reply, bytes):
-        return _unexpected(READ)
-    value: bytes | None = reply
-    if reply and reply[0] == MARKER:
-        value = from_stored(reply)
-        if value is None:
-            return "CORRUPT", error_line("CORRUPT", "the stored value is of no known format")
-    assert value is not None
-    return "OK", b"OK %d:%b%b\n" % (len(value), value, options)
-
-
-def _render_refusal(text: str) -> tuple[str, bytes]:
-    word = text.partition(" ")[0]
-    if word == "WRONGTYPE":
-        return "CORRUPT", error_line("CORRUPT", "the key holds something that is not a value of this cache")
-    code, meaning = _NOT_EXECUTED.get(word, ("INTERNAL", ""))
-    if code == "INTERNAL":
-        known = word if word.isascii() and word.isalpha() and len(word) <= 16 else "ERR"
-        return code, error_line(code, f"the node answered with an error of kind {known}")
-    return code, error_line(code, meaning, RETRY_AFTER_REFUSAL_MS if code == "BUSY" else None)
-
-
-def _unexpected(kind: int) -> tuple[str, bytes]:
-    return "INTERNAL", error_line("INTERNAL", f"the node gave a reply that does not fit {VERB_NAMES[kind]}")

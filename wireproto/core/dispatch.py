@@ -24,16 +24,17 @@ from wireproto.core.commands import (
     PlainVerb,
     bulk_head,
     namespace_commands,
+    needs_script,
 )
-from wireproto.core.limits import Limits
+from wireproto.core.lease_reads import LeaseReads
 from wireproto.core.node_pipeline import NodePipeline
 from wireproto.core.replica_reads import ReplicaReads
-from wireproto.core.replication_policy import ReplicationPolicy
 from wireproto.core.request_wire import Frame, is_tag
-from wireproto.core.ring import BRACE, SHIFT, HashRing
+from wireproto.core.ring import BRACE, SHIFT
+from wireproto.core.session_context import SessionContext
 from wireproto.core.shard_lane import ShardLane
 from wireproto.core.stored_values import MARKER, to_stored
-from wireproto.core.verbs import Verb
+from wireproto.core.verbs import MAX_LEASE_MS, Verb
 from wireproto.core.wire import MAX_TAG
 
 if TYPE_CHECKING:
@@ -49,10 +50,12 @@ _NO_LENGTH: Final = 1 << 40
 """Above every limit."""
 _LONGEST_EXPIRY: Final = 9
 """Digits of a time to live that is taken here; the full parser knows the true limit."""
+_LONGEST_LEASE: Final = 7
+"""Digits of it."""
 _READ_WORD: Final = b"READ "
 _NO_WORD: Final = b""
-_WRITING: Final = frozenset({Verb.WRITE, Verb.DELETE, Verb.TOUCH})
-_SYNCED: Final = frozenset({Verb.WRITE, Verb.DELETE})
+_WRITING: Final = frozenset({Verb.WRITE, Verb.DELETE, Verb.TOUCH, Verb.INCR})
+_SYNCED: Final = frozenset({Verb.WRITE, Verb.DELETE, Verb.INCR})
 
 
 class Dispatch:
@@ -63,6 +66,7 @@ class Dispatch:
         "_bundles",
         "_commands",
         "_lanes",
+        "_leases",
         "_limits",
         "_owners",
         "_permissions",
@@ -76,23 +80,24 @@ class Dispatch:
         "_ring",
         "_sealer",
         "_sync",
+        "_world",
     )
 
-    def __init__(
-        self, ring: HashRing, lanes: list[ShardLane], limits: Limits, policy: ReplicationPolicy, answers: Answers
-    ) -> None:
-        self._ring = ring
+    def __init__(self, context: SessionContext, lanes: list[ShardLane], answers: Answers) -> None:
+        self._ring = context.ring
         self._lanes = lanes
         self._pipelines = [lane.master for lane in lanes]
-        self._limits = limits
-        self._policy = policy
+        self._limits = context.limits
+        self._policy = context.policy
+        self._world = context.surroundings
         self._answers = answers
         self._bundles: list[Bundle | None] = [None] * len(lanes)
         self._owners: list[int] = []
         """Where in `_bundles` there is one."""
         self._replica_bundles: dict[NodePipeline, Bundle] = {}
-        self._replica_reads = ReplicaReads(policy)
+        self._replica_reads = ReplicaReads(context.policy)
         self._commands = namespace_commands("-")
+        self._leases = answers.leases = LeaseReads(self._pipelines, self._commands, context.surroundings)
         self._sync = 0
         self._permissions: frozenset[str] = frozenset()
         self._prefixes: tuple[bytes, ...] = ()
@@ -105,7 +110,7 @@ class Dispatch:
 
         `sealer` is the namespace's.
         """
-        self._commands = namespace_commands(namespace)
+        self._commands = self._leases.commands = namespace_commands(namespace)
         self._permissions = admission.permissions
         self._prefixes = admission.prefixes
         self._sealer = sealer
@@ -127,7 +132,8 @@ class Dispatch:
     def take_plain(self, data: bytes, position: int, room: int, now: float) -> int:
         """The hot loop: at most `room` plain requests from `position` on, into bundles. The position behind them.
 
-        Plain is a READ, DELETE or WRITE in capitals with `length:bytes` arguments and no options but `ex` and `px`.
+        Plain is a READ, DELETE or WRITE in capitals with `length:bytes` arguments and no options but one `ex` or `px`,
+        or `lease`.
         Whatever else is met, or is not whole yet, is left where it is: the full parser reads and judges it. It takes
         ten times as long, so this loop is one function, a cursor that looks at each byte of a head once.
         """
@@ -153,6 +159,9 @@ class Dispatch:
         left: i64 = room
         place: i64 = len(batch.replies)
         first_place: i64 = place
+        lease: i64
+        leases = self._leases
+        may_lease = "write" in self._permissions
         byte_room: i64 = self._limits.max_in_flight_bytes - answers.in_flight_bytes
         first_byte_room: i64 = byte_room
         begin: i64 = position
@@ -202,9 +211,26 @@ class Dispatch:
                     break
                 owner = ring.index(key) if BRACE in key or not table else table[digest(key, seed) >> SHIFT]
                 if kind != WRITE:
+                    lease = 0
                     if ending != _LF:
-                        break
+                        # -- a lease
+                        if kind != READ or not may_lease or data[cursor : cursor + 7] != b" lease=":
+                            break
+                        start = cursor + 7
+                        cursor = data.find(b"\n", start, start + _LONGEST_LEASE + 1)
+                        if cursor <= start:
+                            break
+                        time = data[start:cursor]
+                        if not time.isdigit():
+                            break
+                        lease = int(time)
+                        if not 0 < lease <= MAX_LEASE_MS:
+                            break
                     bundle = bundles[owner] or self._bundle(owner, now)
+                    if lease:
+                        leases.sent(bundle, key, owner, lease)
+                    elif kind != READ and leases.in_flight:
+                        leases.wrote(key)
                     words = bundle.commands
                     words.append(heads[length])
                     words.append(key)
@@ -248,6 +274,8 @@ class Dispatch:
                     elif size and value[0] == MARKER:
                         break
                     bundle = bundles[owner] or self._bundle(owner, now)
+                    if leases.in_flight:
+                        leases.wrote(key)
                     words = bundle.commands
                     words.append(commands.expiring_write_heads[length] if time else heads[length])
                     words.append(key)
@@ -306,7 +334,7 @@ class Dispatch:
         options = frame.options
         key = frame.arguments[0]
         stored = [self._to_stored(key, value) for value in frame.arguments[1:]]
-        kind, command = self._commands.command(verb, [key, *stored], options)
+        kind, command = self._commands.command(verb, [key, *stored], options, frame.tokens, self._world)
         owner = self._ring.index(key)
         replica = self._replica_for(verb, owner, frame, now)
         deadline = options.get("deadline")
@@ -315,6 +343,10 @@ class Dispatch:
             self._submit_one(owner, replica)
         bundle = self._bundle(owner, now) if replica is None else self._replica_bundle(replica, now)
         self._mark(bundle, verb, owner, options)
+        if kind == READ and "lease" in options:
+            self._leases.sent(bundle, key, owner, options["lease"])
+        elif verb in _SYNCED and self._leases.in_flight:
+            self._leases.wrote(key)
         cost = sum(map(len, stored))
         bundle.commands.append(command)
         bundle.kinds.append(kind)
@@ -354,8 +386,11 @@ class Dispatch:
         if verb in _WRITING:
             reads.wrote(lane, name, now)
             return None
-        if not (self._policy.reads_replicas or "replica" in frame.options):
+        options = frame.options
+        if not (self._policy.reads_replicas or "replica" in options):
             return None
+        if "ver" in options or ("lease" in options and needs_script(options)):
+            return None  # the script may have to write
         if not reads.follows_keys:
             # What came in the same read before is still in the bundles, so that counts as written now.
             reads.follow_keys(now if self._owners else 0.0)

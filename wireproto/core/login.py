@@ -8,7 +8,7 @@ from typing import Final
 
 from wireproto.core.access import FULL_ACCESS
 from wireproto.core.admission import Admission
-from wireproto.core.commands import error_line
+from wireproto.core.reply_lines import error_line
 from wireproto.core.session_context import SessionContext
 from wireproto.core.tokens import Identity
 from wireproto.core.verbs import VerbSpec

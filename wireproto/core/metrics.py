@@ -33,6 +33,10 @@ class Metrics:
     misses: int = 0
     stored: int = 0
     """The common outcomes, counted apart from `outcomes`: READ OK, READ MISS and WRITE OK."""
+    leases_granted: int = 0
+    leases_held: int = 0
+    """READs that were told that another has the lease."""
+    stale_served: int = 0
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Answers by verb and outcome: OK, MISS, CONFLICT or an error's code. Verb `-` where none could be told."""
 
@@ -61,6 +65,8 @@ class Metrics:
             "limited": {kind: self.limited[kind] for kind in LIMITED_KINDS},
             "hits": all_outcomes["READ", "OK"],
             "misses": all_outcomes["READ", "MISS"],
+            "leases": {"granted": self.leases_granted, "held": self.leases_held},
+            "stale_served": self.stale_served,
             "bytes_in": self.bytes_in,
             "bytes_out": self.bytes_out,
         }

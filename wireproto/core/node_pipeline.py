@@ -16,8 +16,8 @@ from typing import Final
 
 import hiredis
 
-from wireproto.core.bundle import Batch, Bundle
-from wireproto.core.commands import ASK_FOR_HISTORY, history_of
+from wireproto.core.bundle import Batch, Bundle, BundleOwner
+from wireproto.core.commands import ASK_FOR_HISTORY, LOAD_SCRIPTS, history_of
 from wireproto.core.node_health import NodeEvent, NodeState, next_state
 from wireproto.core.queue_bound import QueueBound
 
@@ -51,6 +51,7 @@ class NodePipeline:
         "_asked_for_history",
         "_bound",
         "_has_deadlines",
+        "_loads_scripts",
         "_reader",
         "_received",
         "_wake",
@@ -114,6 +115,7 @@ class NodePipeline:
         self._bound = QueueBound(max_delay)
         self._has_deadlines = False
         self._asked_for_history = False
+        self._loads_scripts = False
         self._reader = _new_reader()
         self._received = 0
 
@@ -276,13 +278,24 @@ class NodePipeline:
         """Find out anew what `history` is: in the stream, so that it holds for what is answered behind it."""
         if self.state is _UP and not self._asked_for_history:
             self._asked_for_history = True
-            self._queue(_history_question(self), 1)
+            self._queue(_own_bundle(_HistoryQuestion(self), [ASK_FOR_HISTORY]), 1)
 
     def heard_history(self, history: bytes | None) -> None:
         """The answer; None if there will be none."""
         self._asked_for_history = False
         if history is not None:
             self.history = history
+
+    def load_scripts(self) -> None:
+        """Tell the node the scripts: it has said that it does not know them (any more)."""
+        if self.state is _UP and not self._loads_scripts:
+            self._loads_scripts = True
+            bundle = _own_bundle(_ScriptLoading(self), LOAD_SCRIPTS)
+            self._queue(bundle, len(bundle.kinds))
+
+    def scripts_are_loaded(self) -> None:
+        """The node has answered that, or will not."""
+        self._loads_scripts = False
 
     def no_master(self) -> None:
         """The node has refused a write because it is a replica, or another is the master: it is to get no more."""
@@ -347,9 +360,27 @@ class _HistoryQuestion:
         """Nothing in here can fail."""
 
 
-def _history_question(pipeline: NodePipeline) -> Bundle:
-    bundle = Bundle(_HistoryQuestion(pipeline), Batch(), 0.0)
-    bundle.commands, bundle.kinds, bundle.slots = [ASK_FOR_HISTORY], [0], [0]
+class _ScriptLoading:
+    """Owns the bundle that tells a node the scripts."""
+
+    def __init__(self, pipeline: NodePipeline) -> None:
+        self._pipeline = pipeline
+
+    def deliver(self, bundle: Bundle, first: int, replies: list[object], size: int, now: float) -> None:
+        self._pipeline.scripts_are_loaded()
+
+    def fail(self, bundle: Bundle, code: str, text: str, retry_ms: int | None = None) -> None:
+        self._pipeline.scripts_are_loaded()
+
+    def give_up(self, error: Exception) -> None:
+        """Nothing in here can fail."""
+
+
+def _own_bundle(owner: BundleOwner, commands: list[bytes]) -> Bundle:
+    """A bundle of commands that no client has asked for."""
+    bundle = Bundle(owner, Batch(), 0.0)
+    count = len(commands)
+    bundle.commands, bundle.kinds, bundle.slots = commands.copy(), [0] * count, list(range(count))
     return bundle
 
 

@@ -11,10 +11,10 @@ import re
 from typing import Final
 
 from wireproto.core.answers import Answers
-from wireproto.core.commands import error_line
 from wireproto.core.dispatch import Dispatch
 from wireproto.core.limits import Limits
 from wireproto.core.quotas import Meter
+from wireproto.core.reply_lines import error_line
 from wireproto.core.request_wire import Frame
 from wireproto.core.session_context import SessionContext
 from wireproto.core.verbs import Verb

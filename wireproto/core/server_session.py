@@ -16,10 +16,10 @@ from enum import Enum
 from typing import Final
 
 from wireproto.core.answers import Answers, do_nothing
-from wireproto.core.commands import OK, error_line
 from wireproto.core.dispatch import Dispatch
 from wireproto.core.login import Login
 from wireproto.core.quota_gate import QuotaGate
+from wireproto.core.reply_lines import OK, error_line
 from wireproto.core.request_wire import EMPTY_LINE, Frame, RequestParser
 from wireproto.core.ring import place
 from wireproto.core.session_context import SessionContext
@@ -80,9 +80,9 @@ class ServerSession:
         self._context = context
         self._limits = context.limits
         self._parser = RequestParser(context.limits)
-        self._answers = Answers(context.limits, context.metrics, on_output, context.surroundings.report_bug)
+        self._answers = Answers(context.limits, context.metrics, on_output, context.surroundings)
         self._on_output = on_output
-        self._dispatch = Dispatch(context.ring, lanes, context.limits, context.policy, self._answers)
+        self._dispatch = Dispatch(context, lanes, self._answers)
         self._chunks: list[bytes] = []
         self._held = 0
         self._need = 0

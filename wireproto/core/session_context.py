@@ -26,10 +26,13 @@ class Surroundings(Protocol):
     """What a session asks of the world; the shell provides it."""
 
     def wall_clock(self) -> float:
-        """Seconds since 1970, for tokens only."""
+        """Seconds since 1970, for tokens, and for when a value's time is over."""
 
     def new_id(self) -> str:
         """A fresh random identifier."""
+
+    def stamp(self) -> bytes:
+        """A version or a lease that was not given out before (`stamps`)."""
 
     def describe_shard(self, index: int) -> tuple[Sequence[str], Mapping[str, str]]:
         """A shard's nodes, each in a line of text, the master first; and its state and the like as option values."""

@@ -20,7 +20,7 @@ from functools import partial
 from time import monotonic
 from typing import Final, cast
 
-from wireproto.core.commands import error_line
+from wireproto.core.reply_lines import error_line
 from wireproto.errors import ConfigurationError
 from wireproto.server.connection import ClientConnection, ClientTransport, ConnectionHub
 from wireproto.server.tls_link import TlsLink

@@ -6,12 +6,17 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import hiredis
 from redis.connection import SSLConnection, UnixDomainSocketConnection, parse_url
 
+from wireproto.core.scripts import SCRIPTS
 from wireproto.errors import ConfigurationError
+
+OPTIONAL: Final = len(SCRIPTS) + 2
+"""Commands of a greeting without which a node is still of use: a user who may not run scripts, or ask for the role, can
+read and write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +74,16 @@ class NodeEndpoint:
         return transport
 
     def greeting(self) -> list[bytes]:
-        """The commands that begin a connection. The last two, ROLE and INFO, may be answered with an error."""
+        """The commands that begin a connection. The last `OPTIONAL` of them may be answered with an error."""
         commands: list[tuple[str, ...]] = []
         if self.password is not None:
             commands.append(("AUTH", *([self.username] if self.username else []), self.password))
         if self.database:
             commands.append(("SELECT", str(self.database)))
         # A node that is loading or has lost its master answers PING with an error, and ROLE as if nothing were amiss.
-        commands += [("PING",), ("ROLE",), ("INFO", "replication")]
-        return [hiredis.pack_command(command) for command in commands]  # type: ignore[arg-type]  # any length
+        commands.append(("PING",))
+        optional = [*(("SCRIPT", "LOAD", script.text) for script in SCRIPTS), ("ROLE",), ("INFO", "replication")]
+        return [hiredis.pack_command(command) for command in (*commands, *optional)]  # type: ignore[arg-type]  # any length
 
 
 def _tls_context(parts: dict[str, Any]) -> ssl.SSLContext:

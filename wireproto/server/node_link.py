@@ -9,6 +9,7 @@ import hiredis
 
 from wireproto.core.commands import history_of
 from wireproto.core.node_pipeline import NO_REPLY
+from wireproto.server.node_endpoint import OPTIONAL
 from wireproto.server.node_words import kind_of_refusal
 from wireproto.server.receive_buffer import RECEIVE_BUFFER
 
@@ -53,7 +54,7 @@ class NodeLink(asyncio.BufferedProtocol):
             reply = await self._greeting_replies.get()
             if isinstance(reply, GreetingError):
                 raise reply
-            if isinstance(reply, Exception) and number < len(commands) - 2:
+            if isinstance(reply, Exception) and number < len(commands) - OPTIONAL:
                 command = commands[number].split(b"\r\n", 3)[2].decode("ascii")
                 raise GreetingError(f"{kind_of_refusal(str(reply))} in answer to {command}")
             replies.append(reply)
@@ -62,7 +63,6 @@ class NodeLink(asyncio.BufferedProtocol):
             # What came too early would be taken for the answer to the first request.
             raise GreetingError("it has closed, or answered more than it was asked")
         self._greeting = None
-        # A user who may not ask for the role can still read and write.
         known = isinstance(role, list) and role and isinstance(role[0], bytes)
         return ROLES.get(role[0], "unknown") if known else "unknown", history_of(info)  # type: ignore[index]
 

@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 
+from wireproto.core.stamps import Stamps
 from wireproto.server.address_guard import AddressGuard
 from wireproto.server.audit_log import AuditLog
 from wireproto.server.logs import kind_of
@@ -21,6 +22,7 @@ class ProcessSurroundings:
 
     def __init__(self, router: Router, statistics: Statistics, audit_log: AuditLog, guard: AddressGuard) -> None:
         self._audit_log = audit_log
+        self._stamps = Stamps(lambda: secrets.token_urlsafe(6).encode("ascii"))
         self._router = router
         self._guard = guard
         self._statistics = statistics
@@ -32,6 +34,10 @@ class ProcessSurroundings:
     def new_id(self) -> str:
         """16 random characters."""
         return secrets.token_urlsafe(12)
+
+    def stamp(self) -> bytes:
+        """16 characters that were not given out before."""
+        return self._stamps.next()
 
     def describe_shard(self, index: int) -> tuple[Sequence[str], Mapping[str, str]]:
         """The nodes of a shard in lines of text, and role and state of its master."""

@@ -1,0 +1,173 @@
+"""The scripts that run on the nodes: what must look and act in one step (`docs/PROTOCOL.md`, section 3).
+
+Each is loaded when a connection to a node begins (SCRIPT LOAD, and EVALSHA from then on:
+https://redis.io/docs/latest/develop/programmability/eval-intro), and again when the node says that it does not know it.
+A script changes one key. It is told the time, in milliseconds since 1970, by the server: what is `fresh until` a
+moment is judged by one clock, that of whoever wrote it there.
+
+In a script, an envelope (`envelope`) is a table; that of a value without one says that it has no version, no lease and
+no time of its own. A key is `present` if it has a value that is fresh.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha1
+from typing import Final
+
+_ENVELOPES: Final = rb"""
+local KEY, NOW = KEYS[1], tonumber(ARGV[1])
+local ENVELOPE, VACANCY, NONE, HEAD = '\255\002', '\255\003', string.rep(' ', 16), 76
+local function time(milliseconds) return string.format('%014.0f', milliseconds) end
+local function open(stored)
+  if string.sub(stored, 1, 2) ~= ENVELOPE or #stored < HEAD then
+    return {version = NONE, fresh = 0, stale = 0, lease = NONE, lease_until = 0, value = stored, bare = true}
+  end
+  return {version = string.sub(stored, 3, 18), fresh = tonumber(string.sub(stored, 19, 32)) or 0,
+    stale = tonumber(string.sub(stored, 33, 46)) or 0, lease = string.sub(stored, 47, 62),
+    lease_until = tonumber(string.sub(stored, 63, 76)) or 0, value = string.sub(stored, 77)}
+end
+local function close(e)
+  if e.version == NONE and e.lease == NONE and e.fresh == 0 then return e.value end
+  return ENVELOPE .. e.version .. time(e.fresh) .. time(e.stale) .. e.lease .. time(e.lease_until) .. e.value
+end
+local function put(e)
+  if e.fresh == 0 then return redis.call('SET', KEY, close(e), 'KEEPTTL') end
+  local until_ = math.max(e.fresh + e.stale, e.lease_until)
+  return redis.call('SET', KEY, close(e), 'PX', string.format('%.0f', math.max(1, until_ - NOW)))
+end
+local stored = redis.call('GET', KEY)
+local vacant = stored and string.sub(stored, 1, 2) == VACANCY
+local e = stored and not vacant and open(stored)
+local present = e and (e.fresh == 0 or e.fresh > NOW)
+local function held_by(lease)
+  if vacant then return string.sub(stored, 3, 18) == lease end
+  return e and e.lease == lease and e.lease_until > NOW and lease ~= NONE
+end
+"""
+"""What all of them begin with. ARGV[1] is the time."""
+
+_READ: Final = rb"""
+local version, lease, lease_ms, early = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
+local servable = e and (present or e.fresh + e.stale > NOW)
+if not servable then
+  if lease == '' then return {false, -1, false, 0, 0} end
+  if vacant then return {false, -1, false, math.max(1, redis.call('PTTL', KEY)), 0} end
+  if e and e.lease_until > NOW then return {false, -1, false, e.lease_until - NOW, 0} end
+  redis.call('SET', KEY, VACANCY .. lease .. time(NOW + lease_ms), 'PX', ARGV[4])
+  return {false, -1, lease, 0, 0}
+end
+if not present and lease == '' then return {false, -1, false, 0, 0} end
+local left, granted, held, changed = redis.call('PTTL', KEY), false, 0, false
+if e.fresh > 0 then left = e.fresh - NOW end
+if version ~= '' and present and e.version == NONE then e.version, changed = version, true end
+if lease ~= '' and (not present or (left >= 0 and left < early)) then
+  if e.lease_until > NOW then
+    held = e.lease_until - NOW
+  else
+    if e.fresh == 0 then e.fresh = NOW + left end
+    e.lease, e.lease_until, granted, changed = lease, NOW + lease_ms, lease, true
+  end
+end
+if changed then put(e) end
+return {changed and close(e) or stored, left, granted, held, present and 0 or 1}
+"""
+"""A version to give to a value that has none, or ''; a lease to grant, or '', and for how long; and how early. Returns
+what is stored (nil: absent), the time left (-1: no end), the lease if it was granted, for how long another has it, and
+whether the value is stale."""
+
+_WRITE: Final = rb"""
+local condition, operand, version, expiry, value = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[8]
+if condition == 'nx' and present or condition == 'xx' and not present
+  or condition == 'ver' and not (present and e.version == operand and operand ~= NONE)
+  or condition == 'lease' and not held_by(operand) then return false end
+local new = {version = version, fresh = tonumber(ARGV[6]), stale = tonumber(ARGV[7]), lease = NONE, lease_until = 0,
+  value = value}
+if expiry == 'keepttl' and present and e.fresh > 0 then
+  new.fresh, new.stale = e.fresh, e.stale
+  put(new)
+elseif expiry == 'keepttl' and present then
+  redis.call('SET', KEY, close(new), 'KEEPTTL')
+elseif expiry == 'keepttl' or expiry == '' then
+  redis.call('SET', KEY, close(new))
+else
+  redis.call('SET', KEY, close(new), 'PX', expiry)
+end
+if version ~= NONE then return version end
+return redis.status_reply('OK')
+"""
+"""A condition (nx, xx, ver, lease or '') and its operand; the version that the value gets, or spaces; milliseconds
+after which the node forgets it, '' or keepttl; `fresh until` and `stale` of an envelope; and the value. Returns nil if
+the condition did not hold, else OK, or the version."""
+
+_DELETE: Final = rb"""
+if ARGV[2] == 'ver' then
+  if not present then return 0 end
+  if e.version ~= ARGV[3] then return -1 end
+  redis.call('UNLINK', KEY)
+  return 1
+end
+if not held_by(ARGV[3]) then return -1 end
+if vacant or e.fresh + e.stale <= NOW then
+  redis.call('UNLINK', KEY)
+else
+  e.lease, e.lease_until = NONE, 0
+  put(e)
+end
+return 1
+"""
+"""A condition (ver or lease) and its operand. Returns 1 if it is done, 0 if the key is absent, -1 if the condition did
+not hold. With `lease` only the lease is removed."""
+
+_TOUCH: Final = rb"""
+if not present then return 0 end
+if e.fresh == 0 then return redis.call('PEXPIRE', KEY, ARGV[2]) end
+e.fresh = NOW + tonumber(ARGV[2])
+put(e)
+return 1
+"""
+"""A time to live in milliseconds. Returns whether the key is present."""
+
+_INCR: Final = rb"""
+local by, expiry = ARGV[2], ARGV[3]
+if not present then
+  if expiry == '' then redis.call('SET', KEY, by) else redis.call('SET', KEY, by, 'PX', expiry) end
+  return by
+end
+local value = e.value
+if #value > 20 or not (value == '0' or string.find(value, '^%-?[1-9]%d*$')) then
+  return redis.error_reply('TYPE value')
+end
+local left = redis.call('PTTL', KEY)
+if not e.bare then
+  if e.fresh == 0 then redis.call('SET', KEY, value, 'KEEPTTL')
+  else redis.call('SET', KEY, value, 'PX', string.format('%.0f', e.fresh - NOW)) end
+end
+local result = redis.pcall('INCRBY', KEY, by)
+if type(result) == 'table' and result.err then
+  if not e.bare then
+    if left < 0 then redis.call('SET', KEY, stored) else redis.call('SET', KEY, stored, 'PX', left) end
+  end
+  return redis.error_reply('TYPE overflow')
+end
+return redis.call('GET', KEY)
+"""
+"""What to add; and milliseconds after which the node forgets it, if it is absent, or ''. Returns the counter as it is
+then, as text, for Lua's numbers hold 53 bits only."""
+
+
+class Script:
+    """A script: its text, and the name by which a node knows it once it is loaded."""
+
+    __slots__ = ("name", "text")
+
+    def __init__(self, body: bytes) -> None:
+        self.text = _ENVELOPES.lstrip() + body.lstrip()
+        self.name = sha1(self.text, usedforsecurity=False).hexdigest().encode("ascii")
+
+
+READ_SCRIPT: Final = Script(_READ)
+WRITE_SCRIPT: Final = Script(_WRITE)
+DELETE_SCRIPT: Final = Script(_DELETE)
+TOUCH_SCRIPT: Final = Script(_TOUCH)
+INCR_SCRIPT: Final = Script(_INCR)
+SCRIPTS: Final = (READ_SCRIPT, WRITE_SCRIPT, DELETE_SCRIPT, TOUCH_SCRIPT, INCR_SCRIPT)
