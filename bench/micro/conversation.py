@@ -88,6 +88,9 @@ class World:
     def new_id(self) -> str:
         return "id"
 
+    def stamp(self) -> bytes:
+        return b"sixteen-letters."
+
     def describe_shard(self, index: int) -> tuple[list[str], Mapping[str, str]]:
         return [], {}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from bench.micro.blocks import Benchmark
-from bench.micro.conversation import MOST_IN_FLIGHT, NOW, VALUE, Conversation, read
+from bench.micro.conversation import MOST_IN_FLIGHT, NOW, VALUE, Conversation, World, read
 from wireproto.core.commands import namespace_commands
 from wireproto.core.verbs import Verb
 
@@ -73,10 +73,10 @@ def _commands_sent(depth: int) -> Benchmark:
 
 def _command_made(name: str, verb: Verb, arguments: list[bytes], options: Mapping[str, int]) -> Benchmark:
     """`NamespaceCommands.command`, for what the hot loop does not take."""
-    command = namespace_commands("default").command
+    command, world = namespace_commands("default").command, World()
 
     def run(times: int) -> None:
         for _ in range(times):
-            command(verb, arguments, options)
+            command(verb, arguments, options, {}, world)
 
     return Benchmark(f"command made outside of the hot loop, {name}", run)

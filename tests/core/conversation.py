@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import hiredis
 
@@ -16,6 +16,7 @@ from wireproto.core.node_pipeline import NodePipeline
 from wireproto.core.quotas import Quotas
 from wireproto.core.replication_policy import ReplicationPolicy
 from wireproto.core.ring import HashRing
+from wireproto.core.scripts import INCR_SCRIPT, READ_SCRIPT, TOUCH_SCRIPT, WRITE_SCRIPT
 from wireproto.core.server_session import ServerSession, SessionState
 from wireproto.core.session_context import Sealers, SessionContext
 from wireproto.core.shard_lane import ShardLane
@@ -47,6 +48,10 @@ class World:
     def new_id(self) -> str:
         self.ids += 1
         return f"id-{self.ids}"
+
+    def stamp(self) -> bytes:
+        self.ids += 1
+        return b"stamp-%010d" % self.ids
 
     def describe_shard(self, index: int) -> tuple[list[str], Mapping[str, str]]:
         return ["master up 127.0.0.1:1"], {"role": "master", "state": "up"}
@@ -91,11 +96,40 @@ class DictionaryNode:
         if name == b"UNLINK":
             self.times.pop(words[0], None)
             return b":%d\r\n" % (self.values.pop(words[0], None) is not None)
-        if name == b"PEXPIRE":
-            self.times[words[0]] = int(words[1])
-            return b":%d\r\n" % (words[0] in self.values)
-        assert name == b"EVAL"
-        return b"*2\r\n" + self._bulk(self.values.get(words[2])) + b":%d\r\n" % self.times.get(words[2], -1)
+        assert name == b"EVALSHA"
+        script, _one, key, _now, *arguments = words
+        return SCRIPTED[script](self, key, *arguments)
+
+    # -- what the scripts do with plain values; `test_scripts` has the scripts themselves
+
+    def _read(self, key: bytes, version: bytes, lease: bytes, lease_ms: bytes, _early: bytes) -> bytes:
+        stored = self.values.get(key)
+        granted = lease if lease and stored is None else None
+        if granted is not None:
+            self.values[key] = b"\xffV" + lease + b"%014d" % int(lease_ms)
+        left = self.times.get(key, -1)
+        return b"*5\r\n%b:%d\r\n%b:0\r\n:0\r\n" % (self._bulk(stored), left, self._bulk(granted))
+
+    def _write(
+        self, key: bytes, condition: bytes, operand: bytes, version: bytes, expiry: bytes, *rest: bytes
+    ) -> bytes:
+        assert condition in (b"", b"nx", b"xx"), "only a real node has versions and leases"
+        if condition and (key in self.values) != (condition == b"xx"):
+            return b"$-1\r\n"
+        if expiry.isdigit():
+            return self._set(key, rest[-1], b"PX", expiry)
+        return self._set(key, rest[-1], *([b"KEEPTTL"] if expiry else []))
+
+    def _touch(self, key: bytes, expiry: bytes) -> bytes:
+        self.times[key] = int(expiry)
+        return b":%d\r\n" % (key in self.values)
+
+    def _incr(self, key: bytes, by: bytes, _expiry: bytes) -> bytes:
+        value = self.values.get(key, b"0")
+        if not value.removeprefix(b"-").isdigit():
+            return b"-TYPE value\r\n"
+        self.values[key] = b"%d" % (int(value) + int(by))
+        return self._bulk(self.values[key])
 
     def _set(self, key: bytes, value: bytes, *options: bytes) -> bytes:
         if (b"NX" in options and key in self.values) or (b"XX" in options and key not in self.values):
@@ -113,6 +147,14 @@ class DictionaryNode:
     @staticmethod
     def _bulk(value: bytes | None) -> bytes:
         return b"$-1\r\n" if value is None else b"$%d\r\n%b\r\n" % (len(value), value)
+
+
+SCRIPTED: dict[bytes, Callable[..., bytes]] = {
+    READ_SCRIPT.name: DictionaryNode._read,
+    WRITE_SCRIPT.name: DictionaryNode._write,
+    TOUCH_SCRIPT.name: DictionaryNode._touch,
+    INCR_SCRIPT.name: DictionaryNode._incr,
+}
 
 
 def new_authority(access: Access = FULL_ACCESS) -> TokenAuthority:

@@ -1,4 +1,4 @@
-"""Requests as Redis commands, and replies as lines."""
+"""Requests as Redis commands."""
 
 from __future__ import annotations
 
@@ -7,11 +7,39 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wireproto.core.commands import DELETE, READ, READ_TTL, TOUCH, WRITE, namespace_commands, render
+from wireproto.core.commands import (
+    DELETE_IF,
+    READ_SCRIPTED,
+    TELL_LEASE,
+    TELL_TTL,
+    TELL_VERSION,
+    WRITE,
+    WRITE_VERSION,
+    namespace_commands,
+)
+from wireproto.core.scripts import DELETE_SCRIPT, INCR_SCRIPT, READ_SCRIPT, TOUCH_SCRIPT, WRITE_SCRIPT, Script
 from wireproto.core.verbs import Verb
-from wireproto.errors import BY_CODE
 
 COMMANDS = namespace_commands("ns")
+NOW = 1_700_000_000_123
+STAMP = b"a-stamp-00000001"
+NONE = b" " * 16
+
+
+class World:
+    """A clock that stands, and a stamp that repeats."""
+
+    def wall_clock(self) -> float:
+        return NOW / 1000
+
+    def stamp(self) -> bytes:
+        return STAMP
+
+
+def command_of(
+    verb: Verb, arguments: list[bytes], options: dict[str, int], tokens: dict[str, bytes] | None = None
+) -> tuple[int, bytes]:
+    return COMMANDS.command(verb, arguments, options, tokens or {}, World())
 
 
 def words(command: bytes) -> list[bytes]:
@@ -31,16 +59,62 @@ def words(command: bytes) -> list[bytes]:
         (Verb.READ, [b"k"], {"deadline": 5, "trace": 1}, [b"GET", b"ns:k"]),
         (Verb.WRITE, [b"k", b"v"], {}, [b"SET", b"ns:k", b"v"]),
         (Verb.WRITE, [b"k", b""], {"ex": 2}, [b"SET", b"ns:k", b"", b"PX", b"2000"]),
-        (Verb.WRITE, [b"k", b"v"], {"px": 7, "nx": 1}, [b"SET", b"ns:k", b"v", b"PX", b"7", b"NX"]),
-        (Verb.WRITE, [b"k", b"v"], {"keepttl": 1, "xx": 1}, [b"SET", b"ns:k", b"v", b"KEEPTTL", b"XX"]),
+        (Verb.READ, [b"k"], {"lease": 5, "replica": 1}, [b"GET", b"ns:k"]),
+        (
+            Verb.WRITE,
+            [b"k", b"v"],
+            {"px": 7, "stale": 2},
+            [b"SET", b"ns:k", b"\xffE%b%014d%014d%b%014dv" % (NONE, NOW + 7, 2000, NONE, 0), b"PX", b"2007"],
+        ),
         (Verb.DELETE, [b"k"], {}, [b"UNLINK", b"ns:k"]),
-        (Verb.TOUCH, [b"k"], {"ex": 3}, [b"PEXPIRE", b"ns:k", b"3000"]),
         (Verb.READ, [b"a:b\r\n\0"], {}, [b"GET", b"ns:a:b\r\n\0"]),
     ],
 )
 def test_commands(verb: Verb, arguments: list[bytes], options: dict[str, int], expected: list[bytes]) -> None:
-    _, command = COMMANDS.command(verb, arguments, options)
+    _, command = command_of(verb, arguments, options)
     assert words(command) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "tokens", "kind", "script", "expected"),
+    [
+        ("READ", {"ttl": 1}, {}, READ_SCRIPTED + TELL_TTL, READ_SCRIPT, [b"", b"", b"0", b"0"]),
+        ("READ", {"ver": 1}, {}, READ_SCRIPTED + TELL_VERSION, READ_SCRIPT, [STAMP, b"", b"0", b"0"]),
+        (
+            "READ",
+            {"ver": 1, "lease": 9, "early": 7, "ttl": 1},
+            {},
+            READ_SCRIPTED + TELL_TTL + TELL_VERSION + TELL_LEASE,
+            READ_SCRIPT,
+            [STAMP, STAMP, b"9", b"7"],
+        ),
+        ("WRITE", {"nx": 1, "px": 7}, {}, WRITE, WRITE_SCRIPT, [b"nx", b"", NONE, b"7", b"0", b"0", b"v"]),
+        ("WRITE", {"xx": 1, "keepttl": 1}, {}, WRITE, WRITE_SCRIPT, [b"xx", b"", NONE, b"keepttl", b"0", b"0", b"v"]),
+        ("WRITE", {"keepttl": 1}, {}, WRITE, WRITE_SCRIPT, [b"", b"", NONE, b"keepttl", b"0", b"0", b"v"]),
+        (
+            "WRITE",
+            {"ver": 1, "ex": 2, "stale": 3},
+            {"ver": b"x"},
+            WRITE_VERSION,
+            WRITE_SCRIPT,
+            [b"ver", b"x", STAMP, b"5000", b"%d" % (NOW + 2000), b"3000", b"v"],
+        ),
+        ("WRITE", {"lease": 1}, {"lease": b"x"}, WRITE, WRITE_SCRIPT, [b"lease", b"x", NONE, b"", b"0", b"0", b"v"]),
+        ("DELETE", {"ver": 1}, {"ver": b"x"}, DELETE_IF, DELETE_SCRIPT, [b"ver", b"x"]),
+        ("DELETE", {"lease": 1}, {"lease": b"x"}, DELETE_IF, DELETE_SCRIPT, [b"lease", b"x"]),
+        ("TOUCH", {"ex": 3}, {}, 4, TOUCH_SCRIPT, [b"3000"]),
+        ("INCR", {}, {}, 5, INCR_SCRIPT, [b"1", b""]),
+        ("INCR", {"by": -5, "ex": 3}, {}, 5, INCR_SCRIPT, [b"-5", b"3000"]),
+    ],
+)
+def test_what_a_script_is_told(
+    text: str, options: dict[str, int], tokens: dict[str, bytes], kind: int, script: Script, expected: list[bytes]
+) -> None:
+    verb = Verb[text]
+    arguments = [b"k", b"v"] if verb is Verb.WRITE else [b"k"]
+    found, command = command_of(verb, arguments, options, tokens)
+    assert found == kind
+    assert words(command) == [b"EVALSHA", script.name, b"1", b"ns:k", b"%d" % NOW, *expected]
 
 
 names = st.from_regex(r"[A-Za-z0-9._-]{1,4}", fullmatch=True)
@@ -52,17 +126,10 @@ keys = st.lists(st.sampled_from([b":", b"a", b"b", b"-", b".", b"\r\n", b"\0", b
 @given(names, keys, names, keys)
 def test_two_namespaces_never_meet_whatever_the_keys(name: str, key: bytes, other_name: str, other_key: bytes) -> None:
     stored, other = (
-        words(namespace_commands(namespace).command(Verb.READ, [argument], {})[1])[1]
+        words(namespace_commands(namespace).command(Verb.READ, [argument], {}, {}, World())[1])[1]
         for namespace, argument in ((name, key), (other_name, other_key))
     )
     assert (stored == other) == ((name, key) == (other_name, other_key))
-
-
-def test_a_read_with_ttl_takes_both_in_one_moment() -> None:
-    kind, command = COMMANDS.command(Verb.READ, [b"k"], {"ttl": 1})
-    assert kind == READ_TTL
-    assert words(command)[0] == b"EVAL"
-    assert words(command)[2:] == [b"1", b"ns:k"]
 
 
 @pytest.mark.parametrize("length", [1, 2, 9, 10, 99, 100, 1023, 1024])
@@ -71,74 +138,6 @@ def test_heads_made_beforehand_agree_with_commands_made_on_the_way(length: int) 
     for plain in COMMANDS.plain.values():
         verb = Verb(plain.kind)
         arguments, tail = ([key, b"vv"], b"\r\n$2\r\nvv") if verb is Verb.WRITE else ([key], b"")
-        assert plain.heads[length] + key + tail == COMMANDS.command(verb, arguments, {})[1]
+        assert plain.heads[length] + key + tail == command_of(verb, arguments, {})[1]
     expiring = COMMANDS.expiring_write_heads[length] + key + b"\r\n$2\r\nvv\r\n$2\r\nPX\r\n$2\r\n77"
-    assert expiring == COMMANDS.command(Verb.WRITE, [key, b"vv"], {"px": 77})[1]
-
-
-@pytest.mark.parametrize(
-    ("kind", "reply", "outcome", "line"),
-    [
-        (READ, b"v", "OK", b"OK 1:v\n"),
-        (READ, b"", "OK", b"OK 0:\n"),
-        (READ, None, "MISS", b"MISS\n"),
-        (READ, b"\xff\x00\xffv", "OK", b"OK 2:\xffv\n"),
-        (READ_TTL, [b"v", 1500], "OK", b"OK 1:v ttl=1500\n"),
-        (READ_TTL, [b"v", -1], "OK", b"OK 1:v\n"),
-        (READ_TTL, [None, -2], "MISS", b"MISS\n"),
-        (WRITE, b"OK", "OK", b"OK\n"),
-        (WRITE, None, "CONFLICT", b"CONFLICT\n"),
-        (DELETE, 1, "OK", b"OK\n"),
-        (DELETE, 0, "MISS", b"MISS\n"),
-        (TOUCH, 1, "OK", b"OK\n"),
-        (TOUCH, 0, "MISS", b"MISS\n"),
-    ],
-)
-def test_replies(kind: int, reply: object, outcome: str, line: bytes) -> None:
-    assert render(kind, reply) == (outcome, line)
-
-
-@pytest.mark.parametrize("stored", [b"\xff", b"\xff\x07sealed", b"\xff\xff"])
-def test_a_stored_value_of_no_known_form_is_corrupt_and_never_shown(stored: bytes) -> None:
-    for kind, reply in ((READ, stored), (READ_TTL, [stored, 5])):
-        outcome, line = render(kind, reply)
-        assert outcome == "CORRUPT"
-        assert stored not in line
-
-
-@pytest.mark.parametrize(
-    ("text", "code"),
-    [
-        ("OOM command not allowed when used memory > 'maxmemory'.", "BUSY"),
-        ("BUSY Redis is busy running a script.", "BUSY"),
-        ("LOADING Redis is loading the dataset in memory", "DOWN"),
-        ("READONLY You can't write against a read only replica.", "DOWN"),
-        ("MASTERDOWN Link with MASTER is down", "DOWN"),
-        ("MISCONF Errors writing to the AOF file", "DOWN"),
-        ("NOAUTH Authentication required.", "DOWN"),
-        ("NOPERM this user has no permissions", "DOWN"),
-        ("MOVED 3999 127.0.0.1:6381", "DOWN"),
-        ("WRONGTYPE Operation against a key holding the wrong kind of value", "CORRUPT"),
-        ("ERR something with a key in it", "INTERNAL"),
-        ("", "INTERNAL"),
-        ("\n\n\x00", "INTERNAL"),
-    ],
-)
-@pytest.mark.parametrize("kind", [READ, WRITE, DELETE, TOUCH, READ_TTL])
-def test_every_refusal_of_a_node_is_a_documented_code(kind: int, text: str, code: str) -> None:
-    outcome, line = render(kind, hiredis.ReplyError(text))
-    assert outcome == code
-    assert code in BY_CODE
-    assert line.startswith(b"ERR " + code.encode())
-    assert line.count(b"\n") == 1
-    assert b"key in it" not in line
-
-
-@pytest.mark.parametrize("reply", [5, b"other", [1, 2], [b"a"], [b"a", b"b"], [], True, 2, -1, "text"])
-@pytest.mark.parametrize("kind", [READ, WRITE, DELETE, TOUCH, READ_TTL])
-def test_replies_that_do_not_fit_are_internal_errors(kind: int, reply: object) -> None:
-    if (kind == READ and isinstance(reply, bytes)) or (kind in (DELETE, TOUCH) and reply is True):
-        return
-    outcome, line = render(kind, reply)
-    assert outcome == "INTERNAL"
-    assert line.startswith(b"ERR INTERNAL :")
+    assert expiring == command_of(Verb.WRITE, [key, b"vv"], {"px": 77})[1]

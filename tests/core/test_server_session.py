@@ -83,7 +83,7 @@ def test_requests_for_one_node_travel_in_the_order_sent() -> None:
         talk.now,
     )
     talk.exchange_with(2)
-    assert [command[0] for command in talk.nodes[2].commands] == [b"SET", b"SET", b"GET", b"UNLINK"]
+    assert [command[0] for command in talk.nodes[2].commands] == [b"SET", b"EVALSHA", b"GET", b"UNLINK"]
     assert talk.session.data_to_send() == b"#t CONFLICT\nOK\nOK 1:1\nOK\n"
 
 

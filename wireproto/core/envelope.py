@@ -1,7 +1,7 @@
 """What stands around a value that has a version or a lease, or may be served stale (`docs/PROTOCOL.md`, section 8).
 
-    0xFF 0x02  version  fresh until  stale  lease  lease until  value       envelope
-    0xFF 0x03                               lease  lease until              vacancy: the key is absent, and leased
+    0xFF E  version  fresh until  stale  lease  lease until  value       envelope
+    0xFF V                               lease  lease until              vacancy: the key is absent, and leased
 
 It is text, so that `redis-cli GET` tells it to a person. The scripts that run on the nodes (`scripts`) make and change
 both; here they are read, and made where no script is needed.
@@ -13,9 +13,9 @@ from typing import Final, NamedTuple
 
 from wireproto.core.stored_values import MARKER
 
-ENVELOPE: Final = 0x02
-VACANCY: Final = 0x03
-"""The format bytes."""
+ENVELOPE: Final = ord("E")
+VACANCY: Final = ord("V")
+"""The format bytes. No single damaged bit makes one of them of another format's."""
 STAMP_LENGTH: Final = 16
 """Characters of a version and of a lease."""
 TIME_DIGITS: Final = 14
@@ -60,7 +60,7 @@ def is_enveloped(stored: bytes) -> bool:
 
 def is_vacancy(stored: bytes) -> bool:
     """Whether these stored bytes stand for an absent key."""
-    return len(stored) > 1 and stored[0] == MARKER and stored[1] == VACANCY
+    return len(stored) == _VACANCY_LENGTH and stored[0] == MARKER and stored[1] == VACANCY
 
 
 def read_envelope(stored: bytes) -> Envelope | None:
@@ -77,12 +77,10 @@ def read_envelope(stored: bytes) -> Envelope | None:
 
 def vacant_until(stored: bytes) -> int:
     """Until when a vacancy is leased; 0 if it is damaged."""
-    if len(stored) != _VACANCY_LENGTH:
-        return 0
     digits = stored[2 + STAMP_LENGTH :]
     return int(digits) if digits.isdigit() else 0
 
 
 def in_envelope(value: bytes, fresh_until: int, stale: int) -> bytes:
     """A stored form in an envelope without version and lease. Times are in milliseconds."""
-    return b"\xff\x02%b%014d%014d%b%014d%b" % (NO_STAMP, fresh_until, stale, NO_STAMP, 0, value)
+    return b"\xffE%b%014d%014d%b%014d%b" % (NO_STAMP, fresh_until, stale, NO_STAMP, 0, value)

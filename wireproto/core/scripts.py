@@ -16,7 +16,7 @@ from typing import Final
 
 _ENVELOPES: Final = rb"""
 local KEY, NOW = KEYS[1], tonumber(ARGV[1])
-local ENVELOPE, VACANCY, NONE, HEAD = '\255\002', '\255\003', string.rep(' ', 16), 76
+local ENVELOPE, VACANCY, NONE, HEAD = '\255E', '\255V', string.rep(' ', 16), 76
 local function time(milliseconds) return string.format('%014.0f', milliseconds) end
 local function open(stored)
   if string.sub(stored, 1, 2) ~= ENVELOPE or #stored < HEAD then
@@ -36,7 +36,7 @@ local function put(e)
   return redis.call('SET', KEY, close(e), 'PX', string.format('%.0f', math.max(1, until_ - NOW)))
 end
 local stored = redis.call('GET', KEY)
-local vacant = stored and string.sub(stored, 1, 2) == VACANCY
+local vacant = stored and #stored == 32 and string.sub(stored, 1, 2) == VACANCY
 local e = stored and not vacant and open(stored)
 local present = e and (e.fresh == 0 or e.fresh > NOW)
 local function held_by(lease)
