@@ -5,8 +5,9 @@ https://redis.io/docs/latest/develop/programmability/eval-intro), and again when
 A script changes one key. It is told the time, in milliseconds since 1970, by the server: what is `fresh until` a
 moment is judged by one clock, that of whoever wrote it there.
 
-In a script, an envelope (`envelope`) is a table; that of a value without one says that it has no version, no lease and
-no time of its own. A key is `present` if it has a value that is fresh.
+What most calls meet is looked for first, in as few commands as can be: to call Redis from a script costs a microsecond,
+and to make the functions for envelopes another two. There an envelope (`envelope`) is a table; that of a value without
+one says that it has no version, no lease and no time of its own. A key is `present` if it has a value that is fresh.
 """
 
 from __future__ import annotations
@@ -14,8 +15,12 @@ from __future__ import annotations
 from hashlib import sha1
 from typing import Final
 
-_ENVELOPES: Final = rb"""
+_BEGINNING: Final = rb"""
 local KEY, NOW = KEYS[1], tonumber(ARGV[1])
+"""
+"""What all of them begin with. ARGV[1] is the time."""
+
+_ENVELOPES: Final = rb"""
 local ENVELOPE, VACANCY, NONE, HEAD = '\255E', '\255V', string.rep(' ', 16), 76
 local function time(milliseconds) return string.format('%014.0f', milliseconds) end
 local function open(stored)
@@ -32,27 +37,42 @@ local function close(e)
 end
 local function put(e)
   if e.fresh == 0 then return redis.call('SET', KEY, close(e), 'KEEPTTL') end
-  local until_ = math.max(e.fresh + e.stale, e.lease_until)
-  return redis.call('SET', KEY, close(e), 'PX', string.format('%.0f', math.max(1, until_ - NOW)))
+  local forgotten = math.max(e.fresh + e.stale, e.lease_until)
+  return redis.call('SET', KEY, close(e), 'PX', string.format('%.0f', math.max(1, forgotten - NOW)))
 end
 local stored = redis.call('GET', KEY)
 local vacant = stored and #stored == 32 and string.sub(stored, 1, 2) == VACANCY
 local e = stored and not vacant and open(stored)
 local present = e and (e.fresh == 0 or e.fresh > NOW)
-local function held_by(lease)
+local function is_held_by(lease)
   if vacant then return string.sub(stored, 3, 18) == lease end
   return e and e.lease == lease and e.lease_until > NOW and lease ~= NONE
 end
 """
-"""What all of them begin with. ARGV[1] is the time."""
+"""What is needed where there may be an envelope."""
 
-_READ: Final = rb"""
-local version, lease, lease_ms, early = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
+_READ: Final = (
+    rb"""
+local version, lease = ARGV[2], ARGV[3]
+local found = redis.call('GET', KEY)
+if not found then
+  if lease == '' then return {false, -1, false, 0, 0} end
+  redis.call('SET', KEY, '\255V' .. lease .. string.format('%014.0f', NOW + ARGV[4]), 'PX', ARGV[4])
+  return {false, -1, lease, 0, 0}
+end
+if lease == '' and (version == '' and string.byte(found) ~= 255 or string.sub(found, 1, 2) == '\255E'
+  and string.byte(found, 3) ~= 32 and string.sub(found, 19, 32) == '00000000000000') then
+  return {found, redis.call('PTTL', KEY), false, 0, 0}
+end
+"""
+    + _ENVELOPES
+    + rb"""
+local lease_ms, early = tonumber(ARGV[4]), tonumber(ARGV[5])
 local servable = e and (present or e.fresh + e.stale > NOW)
 if not servable then
   if lease == '' then return {false, -1, false, 0, 0} end
   if vacant then return {false, -1, false, math.max(1, redis.call('PTTL', KEY)), 0} end
-  if e and e.lease_until > NOW then return {false, -1, false, e.lease_until - NOW, 0} end
+  if e.lease_until > NOW then return {false, -1, false, e.lease_until - NOW, 0} end
   redis.call('SET', KEY, VACANCY .. lease .. time(NOW + lease_ms), 'PX', ARGV[4])
   return {false, -1, lease, 0, 0}
 end
@@ -71,15 +91,36 @@ end
 if changed then put(e) end
 return {changed and close(e) or stored, left, granted, held, present and 0 or 1}
 """
+)
 """A version to give to a value that has none, or ''; a lease to grant, or '', and for how long; and how early. Returns
 what is stored (nil: absent), the time left (-1: no end), the lease if it was granted, for how long another has it, and
 whether the value is stale."""
 
-_WRITE: Final = rb"""
+_WRITE: Final = (
+    rb"""
 local condition, operand, version, expiry, value = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[8]
+local is_bare = ARGV[6] == '0'
+if condition == 'nx' and is_bare then
+  local done
+  if expiry == '' or expiry == 'keepttl' then done = redis.call('SET', KEY, value, 'NX')
+  else done = redis.call('SET', KEY, value, 'NX', 'PX', expiry) end
+  if done then return done end
+end
+if condition == 'nx' or condition == 'xx' and is_bare then
+  local found = redis.call('GETRANGE', KEY, 0, 1)
+  if found ~= '\255E' and found ~= '\255V' then
+    if condition == 'nx' then return false end
+    if expiry == '' then return redis.call('SET', KEY, value, 'XX') end
+    if expiry == 'keepttl' then return redis.call('SET', KEY, value, 'XX', 'KEEPTTL') end
+    return redis.call('SET', KEY, value, 'XX', 'PX', expiry)
+  end
+end
+"""
+    + _ENVELOPES
+    + rb"""
 if condition == 'nx' and present or condition == 'xx' and not present
   or condition == 'ver' and not (present and e.version == operand and operand ~= NONE)
-  or condition == 'lease' and not held_by(operand) then return false end
+  or condition == 'lease' and not is_held_by(operand) then return false end
 local new = {version = version, fresh = tonumber(ARGV[6]), stale = tonumber(ARGV[7]), lease = NONE, lease_until = 0,
   value = value}
 if expiry == 'keepttl' and present and e.fresh > 0 then
@@ -95,18 +136,21 @@ end
 if version ~= NONE then return version end
 return redis.status_reply('OK')
 """
+)
 """A condition (nx, xx, ver, lease or '') and its operand; the version that the value gets, or spaces; milliseconds
 after which the node forgets it, '' or keepttl; `fresh until` and `stale` of an envelope; and the value. Returns nil if
 the condition did not hold, else OK, or the version."""
 
-_DELETE: Final = rb"""
+_DELETE: Final = (
+    _ENVELOPES
+    + rb"""
 if ARGV[2] == 'ver' then
   if not present then return 0 end
   if e.version ~= ARGV[3] then return -1 end
   redis.call('UNLINK', KEY)
   return 1
 end
-if not held_by(ARGV[3]) then return -1 end
+if not is_held_by(ARGV[3]) then return -1 end
 if vacant or e.fresh + e.stale <= NOW then
   redis.call('UNLINK', KEY)
 else
@@ -115,20 +159,39 @@ else
 end
 return 1
 """
+)
 """A condition (ver or lease) and its operand. Returns 1 if it is done, 0 if the key is absent, -1 if the condition did
 not hold. With `lease` only the lease is removed."""
 
-_TOUCH: Final = rb"""
+_TOUCH: Final = (
+    rb"""
+local found = redis.call('GETRANGE', KEY, 0, 1)
+if found ~= '\255E' and found ~= '\255V' then return redis.call('PEXPIRE', KEY, ARGV[2]) end
+"""
+    + _ENVELOPES
+    + rb"""
 if not present then return 0 end
 if e.fresh == 0 then return redis.call('PEXPIRE', KEY, ARGV[2]) end
 e.fresh = NOW + tonumber(ARGV[2])
 put(e)
 return 1
 """
+)
 """A time to live in milliseconds. Returns whether the key is present."""
 
-_INCR: Final = rb"""
+_INCR: Final = (
+    rb"""
 local by, expiry = ARGV[2], ARGV[3]
+if expiry ~= '' and redis.call('SET', KEY, by, 'NX', 'PX', expiry) then return by end
+local sum = redis.pcall('INCRBY', KEY, by)
+if type(sum) == 'number' then
+  if math.abs(sum) < 9007199254740992 then return string.format('%.0f', sum) end
+  return redis.call('GET', KEY)
+end
+if not (string.find(sum.err, 'integer', 1, true) or string.find(sum.err, 'overflow', 1, true)) then return sum end
+"""
+    + _ENVELOPES
+    + rb"""
 if not present then
   if expiry == '' then redis.call('SET', KEY, by) else redis.call('SET', KEY, by, 'PX', expiry) end
   return by
@@ -137,20 +200,18 @@ local value = e.value
 if #value > 20 or not (value == '0' or string.find(value, '^%-?[1-9]%d*$')) then
   return redis.error_reply('TYPE value')
 end
+if e.bare then return redis.error_reply('TYPE overflow') end
 local left = redis.call('PTTL', KEY)
-if not e.bare then
-  if e.fresh == 0 then redis.call('SET', KEY, value, 'KEEPTTL')
-  else redis.call('SET', KEY, value, 'PX', string.format('%.0f', e.fresh - NOW)) end
-end
-local result = redis.pcall('INCRBY', KEY, by)
-if type(result) == 'table' and result.err then
-  if not e.bare then
-    if left < 0 then redis.call('SET', KEY, stored) else redis.call('SET', KEY, stored, 'PX', left) end
-  end
+if e.fresh == 0 then redis.call('SET', KEY, value, 'KEEPTTL')
+else redis.call('SET', KEY, value, 'PX', string.format('%.0f', e.fresh - NOW)) end
+sum = redis.pcall('INCRBY', KEY, by)
+if type(sum) == 'table' then
+  if left < 0 then redis.call('SET', KEY, stored) else redis.call('SET', KEY, stored, 'PX', left) end
   return redis.error_reply('TYPE overflow')
 end
 return redis.call('GET', KEY)
 """
+)
 """What to add; and milliseconds after which the node forgets it, if it is absent, or ''. Returns the counter as it is
 then, as text, for Lua's numbers hold 53 bits only."""
 
@@ -161,7 +222,7 @@ class Script:
     __slots__ = ("name", "text")
 
     def __init__(self, body: bytes) -> None:
-        self.text = _ENVELOPES.lstrip() + body.lstrip()
+        self.text = (_BEGINNING + body).strip() + b"\n"
         self.name = sha1(self.text, usedforsecurity=False).hexdigest().encode("ascii")
 
 
