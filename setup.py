@@ -49,6 +49,7 @@ HOT_PATH = (
     "core/shard_lane.py",
     "core/stamps.py",
     "core/stored_values.py",
+    "core/verbs.py",
     "core/waiting.py",
     "server/connection.py",
     "server/tls_link.py",

@@ -50,8 +50,6 @@ _NO_LENGTH: Final = 1 << 40
 """Above every limit."""
 _LONGEST_EXPIRY: Final = 9
 """Digits of a time to live that is taken here; the full parser knows the true limit."""
-_LONGEST_LEASE: Final = 7
-"""Digits of it."""
 _READ_WORD: Final = b"READ "
 _NO_WORD: Final = b""
 _WRITING: Final = frozenset({Verb.WRITE, Verb.DELETE, Verb.TOUCH, Verb.INCR})
@@ -160,6 +158,7 @@ class Dispatch:
         place: i64 = len(batch.replies)
         first_place: i64 = place
         lease: i64
+        max_lease: i64 = MAX_LEASE_MS
         leases = self._leases
         may_lease = "write" in self._permissions
         byte_room: i64 = self._limits.max_in_flight_bytes - answers.in_flight_bytes
@@ -216,15 +215,16 @@ class Dispatch:
                         # -- a lease
                         if kind != READ or not may_lease or data[cursor : cursor + 7] != b" lease=":
                             break
-                        start = cursor + 7
-                        cursor = data.find(b"\n", start, start + _LONGEST_LEASE + 1)
-                        if cursor <= start:
-                            break
-                        time = data[start:cursor]
-                        if not time.isdigit():
-                            break
-                        lease = int(time)
-                        if not 0 < lease <= MAX_LEASE_MS:
+                        cursor += 7
+                        digit = data[cursor]
+                        while digit != _LF:
+                            lease = lease * 10 + digit - _ZERO
+                            if not _ZERO <= digit <= _NINE or not 0 < lease <= max_lease:
+                                lease = 0
+                                break
+                            cursor += 1
+                            digit = data[cursor]
+                        if not lease:
                             break
                     bundle = bundles[owner] or self._bundle(owner, now)
                     if lease:

@@ -99,8 +99,10 @@ class VerbSpec:
     option_permissions: Mapping[str, str] = field(default_factory=dict)
     """What it must allow besides for an option."""
     needs_one_of: tuple[str, ...] = ()
-    exclusive: tuple[tuple[str, ...], ...] = EXCLUSIVE
+    exclusive: tuple[tuple[str, ...], ...] = ()
     """Options of which there may be at most one of each group."""
+    needed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Options that need one of others beside them."""
     weight: int = 1
     """What it costs the server's own CPU, in units of the cheapest verb (about 3 us)."""
 
@@ -125,18 +127,21 @@ def _spec(
     exclusive: tuple[tuple[str, ...], ...] = EXCLUSIVE,
     weight: int = 1,
 ) -> VerbSpec:
+    forms = {name: OPTIONS[name] for name in (*options, "deadline", "trace")} | dict.fromkeys(tokens, OPAQUE)
+    groups = [tuple(name for name in group if name in forms) for group in exclusive]
     return VerbSpec(
         verb=verb,
         arguments=arguments,
         required=len(arguments) - optional,
-        options={name: OPTIONS[name] for name in (*options, "deadline", "trace")} | dict.fromkeys(tokens, OPAQUE),
+        options=forms,
         before_auth=before_auth,
         example=example,
         summary=summary,
         permission=permission,
         option_permissions=option_permissions or {},
         needs_one_of=needs_one_of,
-        exclusive=exclusive,
+        exclusive=tuple(group for group in groups if len(group) > 1),
+        needed={name: others for name, others in NEEDED.items() if name in forms},
         weight=weight,
     )
 
@@ -261,10 +266,11 @@ def _is_number(text: str | None, allowed: range) -> bool:
 
 def contradiction(spec: VerbSpec, names: Collection[str]) -> str:
     """What is wrong with having these options together; empty if nothing is."""
-    for group in spec.exclusive:
-        if sum(name in names for name in group) > 1:
-            return f"at most one of {' '.join(name for name in group if name in spec.options)}"
-    for name, others in NEEDED.items():
+    if len(names) > 1:
+        for group in spec.exclusive:
+            if sum([name in names for name in group]) > 1:
+                return f"at most one of {' '.join(group)}"
+    for name, others in spec.needed.items():
         if name in names and not any(other in names for other in others):
             return f"option {name} needs {' or '.join(others)}"
     if spec.needs_one_of and not any(name in names for name in spec.needs_one_of):
