@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.kept import listening_sockets, node_connections, ring_tables, snippets
+from bench.kept import listening_sockets, node_connections, requests, ring_tables, snippets
 
 FOLDER = Path(snippets.__file__).parent
 
@@ -20,8 +20,9 @@ FOLDER = Path(snippets.__file__).parent
         (lambda: ring_tables.main(500, 0.001), ["4      ring as a table", "16     Maglev", "16     jump hash"]),
         (lambda: listening_sockets.main(2, 1), ["SO_REUSEPORT", "one socket, 2 ms"]),
         (lambda: node_connections.main(0.05), ["one connection for all", "redis-py"]),
+        (lambda: requests.main(0.02, 1), ["READ lease= (chosen", "INCR ex=", "WRITE xx"]),
     ],
-    ids=["snippets", "ring_tables", "listening_sockets", "node_connections"],
+    ids=["snippets", "ring_tables", "listening_sockets", "node_connections", "requests"],
 )
 def test_it_runs(run: Callable[[], None], first_lines: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     run()

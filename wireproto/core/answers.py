@@ -221,7 +221,7 @@ class Answers:
         for index, reply in enumerate(replies, first):
             kind = bundle.kinds[index]
             verdict = special.get(index)
-            if isinstance(verdict, LeaseRead):
+            if isinstance(verdict, tuple):
                 to_ask.append(verdict)
                 continue
             if verdict is not None:
@@ -249,9 +249,9 @@ class Answers:
         if self.abandoned:
             return
         if origin.opener is not None:
-            reply = opened(origin.opener, read.key, reply)
+            reply = opened(origin.opener, read[1], reply)
         self.unsent += size
-        self._finish(origin, read.entry, self._render(kind, reply, origin), now)
+        self._finish(origin, read[0], self._render(kind, reply, origin), now)
 
     def fail_read(self, origin: Bundle, read: LeaseRead, code: str, text: str, retry_ms: int | None) -> None:
         """Answer a READ whose second question will not be answered with an error."""
@@ -260,7 +260,7 @@ class Answers:
         self._outcomes["READ", code] += 1
         line = error_line(code, text, retry_ms)
         self.unsent += len(line)
-        self._finish(origin, read.entry, line, None)
+        self._finish(origin, read[0], line, None)
 
     def _finish(self, bundle: Bundle, index: int, line: bytes, now: float | None) -> None:
         """Give the answer to an entry that was held back when the others of its bundle were answered."""

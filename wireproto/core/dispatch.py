@@ -228,7 +228,11 @@ class Dispatch:
                             break
                     bundle = bundles[owner] or self._bundle(owner, now)
                     if lease:
-                        leases.sent(bundle, key, owner, lease)
+                        # As `leases.sent` does it.
+                        leases.in_flight += 1
+                        if bundle.leases is None:
+                            bundle.leases = []
+                        bundle.leases.append((len(bundle.kinds), key, owner, lease, leases.writes))
                     elif kind != READ and leases.in_flight:
                         leases.wrote(key)
                     words = bundle.commands

@@ -17,6 +17,7 @@ from wireproto.core.commands import Moment, NamespaceCommands, milliseconds
 from wireproto.core.envelope import is_enveloped, is_vacancy, read_envelope, vacant_until
 from wireproto.core.node_pipeline import NodePipeline
 from wireproto.core.node_replies import hit
+from wireproto.core.stored_values import MARKER
 from wireproto.core.verbs import MAX_LEASE_MS
 
 MOST_WRITES: Final = 4096
@@ -39,35 +40,33 @@ class Asker(Protocol):
 class LeaseReads:
     """One client's READs with a lease. `pipelines` lead to the masters, in the order of the ring's names."""
 
-    __slots__ = ("_number", "_overtaken_before", "_pipelines", "_world", "_written", "commands", "in_flight")
+    __slots__ = ("_overtaken_before", "_pipelines", "_world", "_written", "commands", "in_flight", "writes")
 
     def __init__(self, pipelines: list[NodePipeline], commands: NamespaceCommands, world: Moment) -> None:
         self.commands = commands
         self.in_flight = 0
         """READs that may still ask for a lease."""
+        self.writes = 0
+        """How many writes were noted, since there is this client."""
         self._pipelines = pipelines
         self._world = world
-        self._number = 0
         self._written: dict[bytes, int] = {}
         self._overtaken_before = 0
 
     def sent(self, bundle: Bundle, key: bytes, owner: int, milliseconds: int) -> None:
         """The next entry of a bundle is such a READ."""
-        self._number += 1
-        read = LeaseRead(len(bundle.kinds), key, owner, milliseconds, self._number)
         self.in_flight += 1
         if bundle.leases is None:
-            bundle.leases = [read]
-        else:
-            bundle.leases.append(read)
+            bundle.leases = []
+        bundle.leases.append((len(bundle.kinds), key, owner, milliseconds, self.writes))
 
     def wrote(self, key: bytes) -> None:
         """A request that changes a key is sent while such READs are in flight."""
-        self._number += 1
-        self._written[key] = self._number
+        self.writes += 1
+        self._written[key] = self.writes
         if len(self._written) > MOST_WRITES:
             self._written.clear()
-            self._overtaken_before = self._number
+            self._overtaken_before = self.writes
 
     def judge(self, bundle: Bundle, first: int, replies: list[object]) -> dict[int, LeaseRead | bytes]:
         """What is to become of those entries of a bundle that cannot be answered like a plain READ.
@@ -80,18 +79,19 @@ class LeaseReads:
         special: dict[int, LeaseRead | bytes] = {}
         taken = 0
         for read in bundle.leases:
-            if read.entry >= end:
+            entry = read[0]
+            if entry >= end:
                 break
             taken += 1
-            self.in_flight -= 1
-            reply = replies[read.entry - first]
+            reply = replies[entry - first]
             if reply is None:
-                special[read.entry] = self._miss(read)
-            elif isinstance(reply, bytes) and (is_vacancy(reply) or is_enveloped(reply)):
+                special[entry] = self._miss(read)
+            elif isinstance(reply, bytes) and reply and reply[0] == MARKER:
                 verdict = self._look(read, reply)
                 if verdict is not None:
-                    special[read.entry] = verdict
+                    special[entry] = verdict
         bundle.leases = bundle.leases[taken:]
+        self.in_flight -= taken
         self._forget_writes()
         return special
 
@@ -110,10 +110,13 @@ class LeaseReads:
         return b"MISS lease=%b\n" % self._world.stamp() if self._is_overtaken(read) else read
 
     def _is_overtaken(self, read: LeaseRead) -> bool:
-        return self._written.get(read.key, self._overtaken_before) > read.number
+        _entry, key, _owner, _milliseconds, writes = read
+        return self._written.get(key, self._overtaken_before) > writes
 
     def _look(self, read: LeaseRead, stored: bytes) -> LeaseRead | bytes | None:
         """The same for what is not a plain value; None if it is to be answered like one."""
+        if not (is_vacancy(stored) or is_enveloped(stored)):
+            return None
         now = milliseconds(self._world)
         if is_vacancy(stored):
             return b"MISS held=%d\n" % min(max(1, vacant_until(stored) - now), MAX_LEASE_MS)
@@ -133,12 +136,12 @@ class LeaseReads:
         """Ask the masters for the leases of these READs of a bundle."""
         by_owner: dict[int, list[LeaseRead]] = {}
         for read in reads:
-            by_owner.setdefault(read.owner, []).append(read)
+            by_owner.setdefault(read[2], []).append(read)
         for owner, some in by_owner.items():
             bundle = Bundle(_Questions(asker, origin, some), Batch(), now)
             bundle.deadline = origin.deadline
-            for place, read in enumerate(some):
-                kind, command = self.commands.scripted_read(read.key, {"lease": read.milliseconds}, self._world)
+            for place, (_entry, key, _owner, lease_ms, _writes) in enumerate(some):
+                kind, command = self.commands.scripted_read(key, {"lease": lease_ms}, self._world)
                 bundle.kinds.append(kind)
                 bundle.commands.append(command)
                 bundle.slots.append(place)
