@@ -14,10 +14,11 @@ _LAZY = {
     "Client": "wireproto.client.sync",
     "AsyncClient": "wireproto.client.aio",
     "ClientOptions": "wireproto.client.options",
-    "Codec": "wireproto.core.calls",
+    "Codec": "wireproto.core.codec",
+    "Leased": "wireproto.core.results",
     "Location": "wireproto.core.locations",
     "NodeOfShard": "wireproto.core.locations",
-    "Value": "wireproto.core.calls",
+    "Value": "wireproto.core.results",
     "errors": "wireproto.errors",
 }
 
@@ -26,6 +27,7 @@ __all__ = [
     "Client",
     "ClientOptions",
     "Codec",
+    "Leased",
     "Location",
     "NodeOfShard",
     "Value",
@@ -38,8 +40,9 @@ if TYPE_CHECKING:
     from wireproto.client.aio import AsyncClient
     from wireproto.client.options import ClientOptions
     from wireproto.client.sync import Client
-    from wireproto.core.calls import Codec, Value
+    from wireproto.core.codec import Codec
     from wireproto.core.locations import Location, NodeOfShard
+    from wireproto.core.results import Leased, Value
 
 
 def __getattr__(name: str) -> Any:

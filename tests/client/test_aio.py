@@ -178,7 +178,7 @@ async def test_what_is_asked_in_one_turn_of_the_loop_travels_in_one_write() -> N
     with FakeServer(Cache()) as server:
         async with AsyncClient(server.url) as client:
             await client.ping()
-            connection = client._connection
+            connection = client._shared.connection
             assert connection is not None
             counting = CountingTransport(connection._transport)
             connection._transport = counting  # type: ignore[assignment]
@@ -256,7 +256,7 @@ async def test_bytes_in_flight_are_bounded_too() -> None:
     with FakeServer(Cache(max_delay=0.002)) as server:
         async with AsyncClient(server.url, max_in_flight_bytes=3000) as client:
             await client.ping()
-            connection = client._connection
+            connection = client._shared.connection
             assert connection is not None
 
             async def write(number: int) -> None:
@@ -322,8 +322,8 @@ async def test_a_new_connection_shows_the_token_and_falls_back_to_the_key() -> N
                 await client.ping()
                 if forget:
                     cache.tokens.clear()
-                assert client._connection is not None
-                client._connection.abort()
+                assert client._shared.connection is not None
+                client._shared.connection.abort()
                 await until(lambda: server.open == 0)
                 await client.ping()
             assert server.heard == ["AUTH", "PING", "AUTH", "PING", "PING", "AUTH", "AUTH", "PING"]
@@ -549,8 +549,8 @@ def test_one_client_in_one_loop_after_the_other() -> None:
 
         async def use() -> None:
             await client.ping()
-            assert client._connection is not None
-            client._connection.abort()
+            assert client._shared.connection is not None
+            client._shared.connection.abort()
             await asyncio.sleep(0.01)
 
         asyncio.run(use())

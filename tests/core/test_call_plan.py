@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from wireproto.core.call_plan import Call, KeyedPlan, Plan, raise_if_all_failed
-from wireproto.core.calls import WRITING, Calls, Codec
+from wireproto.core.calls import Calls
+from wireproto.core.codec import Codec
+from wireproto.core.reply_meaning import WRITING
 from wireproto.core.reply_wire import ERR, MISS, OK, Reply
 from wireproto.core.retry import RetryPolicy
 from wireproto.errors import (
@@ -126,7 +128,7 @@ def test_keys_have_their_own_outcomes() -> None:
 
 def test_writes_of_many_keys_fail_alone() -> None:
     values: dict[Any, Any] = {"a": b"1", "b": "no bytes", "": b"3", 5: b"4", b"c": bytearray(b"5")}
-    plan = KeyedPlan(values, CALLS.write_requests(values, 60, None, False, True, False), WRITING)
+    plan = KeyedPlan(values, CALLS.write_requests(values, ex=60, nx=True), WRITING)
     assert plan.requests() == [b"WRITE 1:a 1:1 ex=60 nx\n", b"WRITE 1:c 1:5 ex=60 nx\n"]
     plan.settle([DONE, BusyError()])
     assert [type(outcome) for outcome in plan.by_key().values()] == [bool, *[ArgumentError] * 3, BusyError]

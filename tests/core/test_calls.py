@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from wireproto.core.call_plan import Call
-from wireproto.core.calls import Calls, Codec, Value
+from wireproto.core.calls import Calls
 from wireproto.core.client_session import ClientSession
+from wireproto.core.codec import Codec
 from wireproto.core.credentials import Credentials
 from wireproto.core.locations import Location, NodeOfShard
 from wireproto.core.reply_wire import ReplyParser
+from wireproto.core.results import Value
 from wireproto.errors import ArgumentError, BusyError, CorruptError, ProtocolError, RequestError
 
 RAW: Calls[bytes] = Calls(None)
@@ -57,7 +59,7 @@ def test_requests_of_many_keys() -> None:
     assert isinstance(bad, ArgumentError)
     assert good == [b"DELETE 1:k sync=1\n", b"DELETE 1:l sync=1\n"]
     values = {"k": b"v", "l": b"w"}
-    requests = RAW.write_requests(values, None, None, False, False, False, 3)(list(values))
+    requests = RAW.write_requests(values, sync=3)(list(values))
     assert requests == [b"WRITE 1:k 1:v sync=3\n", b"WRITE 1:l 1:w sync=3\n"]
 
 

@@ -5,30 +5,30 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Final, Generic, Literal, Self, TypeVar, Unpack, overload
+from typing import Any, Generic, Literal, Self, TypeVar, Unpack, cast, overload
 
 from wireproto.client.async_pipeline import AsyncPipeline
-from wireproto.client.connecting import connect_failure, tls_context, while_backing_off
-from wireproto.client.multiplexed_connection import MultiplexedConnection
+from wireproto.client.async_sender import AsyncSender
 from wireproto.client.options import ClientOptions, OptionArguments, call_timeout
-from wireproto.core.call_plan import Call, KeyedPlan, Plan, copy_of
-from wireproto.core.calls import DELETING, WRITING, Calls, Codec, Key, Value
-from wireproto.core.credentials import Credentials
+from wireproto.client.shared_connection import SharedConnection
+from wireproto.core.call_plan import Call, KeyedPlan, Plan
+from wireproto.core.calls import Calls, Key
+from wireproto.core.codec import Codec
 from wireproto.core.locations import Location
-from wireproto.core.retry import Backoff, RetryPolicy
-from wireproto.errors import ConfigurationError, DeadlineError, RequestError, WireprotoError
+from wireproto.core.reply_meaning import DELETING, WRITING
+from wireproto.core.results import Leased, Value
+from wireproto.core.retry import RetryPolicy
+from wireproto.core.store_options import Storing, Writing, WritingMany
+from wireproto.core.update import Update
+from wireproto.errors import RequestError
 
 K = TypeVar("K", str, bytes, Key)
 T = TypeVar("T")
 V = TypeVar("V")
-
-FAREWELL: Final = 1.0
-"""Seconds for a TLS connection to be closed politely; then it is dropped."""
 
 
 class AsyncClient(Generic[V]):
@@ -52,10 +52,9 @@ class AsyncClient(Generic[V]):
     ) -> None:
         self.options = ClientOptions.from_sources(url, options)
         self._calls: Calls[V] = Calls(codec)
-        self._policy = RetryPolicy(self.options.retries)
-        self._tls = tls_context(self.options)
-        self._is_closed = False
-        self._begin(None)
+        policy = RetryPolicy(self.options.retries)
+        self._shared = SharedConnection(self.options, policy)
+        self._execute = AsyncSender(self._shared, self.options, policy).execute
 
     async def __aenter__(self) -> Self:
         return self
@@ -67,61 +66,141 @@ class AsyncClient(Generic[V]):
 
     async def close(self) -> None:
         """Close the connection. Calls under way raise LostError; new ones raise ConfigurationError."""
-        self._is_closed = True
-        if self._loop is not asyncio.get_running_loop():
-            return
-        if self._connecting is not None:
-            self._connecting.cancel()
-            await asyncio.wait([self._connecting])
-        for connection in list(self._open):
-            await connection.close(FAREWELL)
+        await self._shared.close()
 
     # -- one key
 
     @overload
     async def read(
-        self, key: Key, *, with_ttl: Literal[False] = False, replica: bool = False, timeout: float | None = None
+        self,
+        key: Key,
+        *,
+        with_ttl: Literal[False] = False,
+        with_version: Literal[False] = False,
+        replica: bool = False,
+        timeout: float | None = None,
     ) -> V | None: ...
     @overload
     async def read(
-        self, key: Key, *, with_ttl: Literal[True], replica: bool = False, timeout: float | None = None
+        self,
+        key: Key,
+        *,
+        with_ttl: Literal[True],
+        with_version: bool = False,
+        replica: bool = False,
+        timeout: float | None = None,
+    ) -> Value[V] | None: ...
+    @overload
+    async def read(
+        self,
+        key: Key,
+        *,
+        with_ttl: bool = False,
+        with_version: Literal[True],
+        replica: bool = False,
+        timeout: float | None = None,
     ) -> Value[V] | None: ...
     async def read(
-        self, key: Key, *, with_ttl: bool = False, replica: bool = False, timeout: float | None = None
+        self,
+        key: Key,
+        *,
+        with_ttl: bool = False,
+        with_version: bool = False,
+        replica: bool = False,
+        timeout: float | None = None,
     ) -> V | Value[V] | None:
-        """The value, or None for a miss. `with_ttl`: a `Value`, which also tells the seconds that are left.
+        """The value, or None for a miss. `with_ttl`, `with_version`: a `Value`, which also tells these.
 
         `replica`: a replica may answer. See `Client.read`.
         """
+        if with_version:
+            return await self._run(self._calls.read_with_version(key, replica), timeout)
         if with_ttl:
             return await self._run(self._calls.read_with_ttl(key, replica), timeout)
         if replica:
             return await self._run(self._calls.read_replica(key), timeout)
         return await self._run(self._calls.read(key), timeout)
 
-    async def write(
+    async def read_or_lease(
         self,
         key: Key,
-        value: V,
+        lease: float,
         *,
-        ex: int | None = None,
-        px: int | None = None,
-        keepttl: bool = False,
-        nx: bool = False,
-        xx: bool = False,
-        sync: int | None = None,
+        early: float | None = None,
+        replica: bool = False,
         timeout: float | None = None,
-    ) -> bool:
-        """Store a value; False when `nx` or `xx` did not hold.
+    ) -> Leased[V]:
+        """The value, and who is to load it when there is none, or a stale one. See `Client.read_or_lease`."""
+        return await self._run(self._calls.read_or_lease(key, lease, early, replica), timeout)
+
+    async def write(self, key: Key, value: V, *, timeout: float | None = None, **options: Unpack[Writing]) -> bool:
+        """Store a value; False when its condition did not hold: `nx`, `xx`, `version` or `lease`.
 
         Raises NotReplicatedError if it is written, but `sync` replicas have not confirmed it. See `Client.write`.
         """
-        call = self._calls.write(key, value, ex=ex, px=px, keepttl=keepttl, nx=nx, xx=xx, sync=sync)
-        return await self._run(call, timeout)
+        return await self._run(self._calls.write(key, value, **options), timeout)
 
-    async def delete(self, key: Key, *, sync: int | None = None, timeout: float | None = None) -> bool:
-        """Remove a key. False: there was none. `sync`: as with `Client.write`."""
-        return await self._run(self._calls.delete(key, sync), timeout)
+    async def compare_and_set(
+        self, key: Key, value: V, version: str, *, timeout: float | None = None, **storing: Unpack[Storing]
+    ) -> str | None:
+        """Store a value if the key has that version still. The new version; None: it has another.
+
+        See `Client.compare_and_set`, also for errors after which nobody knows whether the value was stored.
+        """
+        return await self._run(self._calls.compare_and_set(key, value, version, **storing), timeout)
+
+    async def update(
+        self,
+        key: Key,
+        fn: Callable[[V | None], V | Awaitable[V]],
+        *,
+        attempts: int = 16,
+        timeout: float | None = None,
+        **storing: Unpack[Storing],
+    ) -> V:
+        """Store what `fn`, a function or a coroutine function, makes of the value, and return it.
+
+        `fn` may be called several times. See `Client.update`, also for the errors.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + call_timeout(timeout, self.options.timeout)
+        update = Update(self._calls, key, attempts, deadline, **storing)
+        while True:
+            found = await self._run(update.reading, update.time_left(loop.time()))
+            made = fn(update.note(found))
+            value = cast(V, await made if isinstance(made, Awaitable) else made)
+            if await self._run(update.writing(value), update.time_left(loop.time())):
+                return value
+            await asyncio.sleep(update.delay(loop.time(), random.random()))  # noqa: S311 - no secret
+
+    async def delete(
+        self, key: Key, *, version: str | None = None, sync: int | None = None, timeout: float | None = None
+    ) -> bool:
+        """Remove a key. False: there was none. `sync`: as with `Client.write`.
+
+        `version`: only if it has that version still. Raises ConflictError if it has another.
+        """
+        return await self._run(self._calls.delete(key, sync, version), timeout)
+
+    async def give_back(self, key: Key, lease: str, *, timeout: float | None = None) -> bool:
+        """Give back a lease, when there is nothing to write. False: it did not hold any more."""
+        return await self._run(self._calls.give_back(key, lease), timeout)
+
+    async def incr(
+        self,
+        key: Key,
+        by: int = 1,
+        *,
+        ex: int | None = None,
+        px: int | None = None,
+        sync: int | None = None,
+        timeout: float | None = None,
+    ) -> int:
+        """Add to a counter, and return what it is then. `ex`, `px`: its time to live, if it begins now.
+
+        Raises ValueTypeError if the value is no counter, or would not be one. See `Client.incr`.
+        """
+        return await self._run(self._calls.incr(key, by, ex=ex, px=px, sync=sync), timeout)
 
     async def touch(
         self, key: Key, *, ex: int | None = None, px: int | None = None, timeout: float | None = None
@@ -155,19 +234,10 @@ class AsyncClient(Generic[V]):
         return await self._run_keys(KeyedPlan(keys, encode, self._calls.reading), timeout)
 
     async def write_many(
-        self,
-        values: Mapping[K, V],
-        *,
-        ex: int | None = None,
-        px: int | None = None,
-        keepttl: bool = False,
-        nx: bool = False,
-        xx: bool = False,
-        sync: int | None = None,
-        timeout: float | None = None,
+        self, values: Mapping[K, V], *, timeout: float | None = None, **options: Unpack[WritingMany]
     ) -> dict[K, bool | RequestError]:
         """Store values in one go: for each key whether it was stored, or its error. See `Client.write_many`."""
-        encode = self._calls.write_requests(values, ex, px, keepttl, nx, xx, sync)
+        encode = self._calls.write_requests(values, **options)
         return await self._run_keys(KeyedPlan(values, encode, WRITING), timeout)
 
     async def delete_many(
@@ -192,100 +262,3 @@ class AsyncClient(Generic[V]):
     async def _run_keys(self, plan: KeyedPlan, timeout: float | None) -> dict[Any, Any]:
         await self._execute(plan, timeout)
         return plan.by_key()
-
-    async def _execute(self, plan: Plan, timeout: float | None) -> None:
-        """Send what there is to send, and again what is worth it, until all is settled or the time is used up."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + call_timeout(timeout, self.options.timeout)
-        while plan.todo:
-            await self._attempt(plan, loop, deadline)
-            if not plan.failures:
-                return
-            delay = plan.next_delay(self._policy, loop.time(), deadline, random.random())  # noqa: S311 - no secret
-            if delay is None:
-                return
-            await asyncio.sleep(delay)
-
-    async def _attempt(self, plan: Plan, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
-        connection = self._connection
-        if connection is None or not connection.is_usable or loop is not self._loop or self._is_closed:
-            try:
-                connection = await self._connected(loop, deadline)
-            except RequestError as error:
-                plan.fail(error)
-                return
-        plan.settle(await connection.exchange(plan.requests(), deadline))
-        if plan.untrusted:
-            connection.distrust()
-
-    # -- the connection
-
-    def _begin(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        """Start without a connection, in this loop."""
-        self._loop = loop
-        self._process = os.getpid()
-        self._credentials = Credentials(self.options.api_key, has_certificate=self.options.certificate is not None)
-        self._backoff = Backoff(self._policy)
-        self._connection: MultiplexedConnection | None = None
-        self._connecting: asyncio.Task[MultiplexedConnection | WireprotoError] | None = None
-        self._open: set[MultiplexedConnection] = set()
-
-    async def _connected(self, loop: asyncio.AbstractEventLoop, deadline: float) -> MultiplexedConnection:
-        """The connection; all who need one wait for the same. Raises ConfigurationError or a RequestError."""
-        if self._is_closed:
-            raise ConfigurationError("the client is closed")
-        if loop is not self._loop:
-            if self._loop is not None and not self._loop.is_closed() and self._process == os.getpid():
-                raise ConfigurationError("an AsyncClient belongs to the event loop that used it first")
-            self._begin(loop)
-        task = self._connecting
-        if task is None:
-            seconds, error = self._backoff.remaining(loop.time()), self._backoff.error
-            if seconds and error is not None:
-                raise while_backing_off(error, seconds)
-            # A task of the client's own: should a caller be cancelled, the others wait on.
-            task = self._connecting = loop.create_task(self._connect(loop))
-        await asyncio.wait([task], timeout=deadline - loop.time())
-        if task.cancelled():
-            raise ConfigurationError("the client is closed")
-        if not task.done():
-            raise DeadlineError("not sent: there was no connection in time")
-        result = task.result()
-        if isinstance(result, RequestError):
-            raise copy_of(result)
-        if isinstance(result, WireprotoError):
-            raise ConfigurationError(str(result))
-        return result
-
-    async def _connect(self, loop: asyncio.AbstractEventLoop) -> MultiplexedConnection | WireprotoError:
-        """Connect, shake hands, log in. The error is returned: perhaps nobody is there any more to be raised at."""
-        started = loop.time()
-        try:
-            connection = await self._open_connection(loop)
-        except (OSError, RequestError) as fault:
-            error = connect_failure(fault, self.options)
-            self._backoff.failed(error, started, loop.time(), random.random())  # noqa: S311 - no secret
-            return error
-        finally:
-            self._connecting = None
-        self._backoff.succeeded()
-        self._connection = connection
-        return connection
-
-    async def _open_connection(self, loop: asyncio.AbstractEventLoop) -> MultiplexedConnection:
-        """Raises OSError or a RequestError."""
-        options = self.options
-        connection = MultiplexedConnection(options, self._credentials, loop)
-        tls: dict[str, Any] = {}
-        if self._tls is not None:
-            tls = {"ssl": self._tls, "server_hostname": options.host, "ssl_shutdown_timeout": FAREWELL}
-        async with asyncio.timeout(options.connect_timeout):
-            await loop.create_connection(lambda: connection, options.host, options.port, **tls)
-            self._open.add(connection)
-            connection.closed.add_done_callback(lambda _closed: self._open.discard(connection))
-            try:
-                await connection.ready
-            except BaseException:
-                connection.abort()
-                raise
-        return connection

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, Literal, TypeVar, overload
+from typing import Any, Generic, Literal, TypeVar, Unpack, overload
 
 from wireproto.core.call_plan import Call, Plan, raise_if_all_failed
-from wireproto.core.calls import Calls, Key, Value
+from wireproto.core.calls import Calls, Key
 from wireproto.core.locations import Location
+from wireproto.core.results import Leased, Value
+from wireproto.core.store_options import Storing, Writing
 from wireproto.errors import ConfigurationError, RequestError, WireprotoError
 
 T = TypeVar("T")
@@ -54,35 +56,59 @@ class CallQueue(Generic[V]):
         return len(self._queue)
 
     @overload
-    def read(self, key: Key, *, with_ttl: Literal[False] = False, replica: bool = False) -> Queued[V | None]: ...
-    @overload
-    def read(self, key: Key, *, with_ttl: Literal[True], replica: bool = False) -> Queued[Value[V] | None]: ...
     def read(
-        self, key: Key, *, with_ttl: bool = False, replica: bool = False
+        self,
+        key: Key,
+        *,
+        with_ttl: Literal[False] = False,
+        with_version: Literal[False] = False,
+        replica: bool = False,
+    ) -> Queued[V | None]: ...
+    @overload
+    def read(
+        self, key: Key, *, with_ttl: Literal[True], with_version: bool = False, replica: bool = False
+    ) -> Queued[Value[V] | None]: ...
+    @overload
+    def read(
+        self, key: Key, *, with_ttl: bool = False, with_version: Literal[True], replica: bool = False
+    ) -> Queued[Value[V] | None]: ...
+    def read(
+        self, key: Key, *, with_ttl: bool = False, with_version: bool = False, replica: bool = False
     ) -> Queued[V | None] | Queued[Value[V] | None]:
         """The value, or None for a miss; see `Client.read`."""
+        if with_version:
+            return self._add(self._calls.read_with_version(key, replica))
         if with_ttl:
             return self._add(self._calls.read_with_ttl(key, replica))
         return self._add(self._calls.read_replica(key) if replica else self._calls.read(key))
 
-    def write(
-        self,
-        key: Key,
-        value: V,
-        *,
-        ex: int | None = None,
-        px: int | None = None,
-        keepttl: bool = False,
-        nx: bool = False,
-        xx: bool = False,
-        sync: int | None = None,
-    ) -> Queued[bool]:
-        """Whether the value was stored; see `Client.write`, also for what NotReplicatedError means."""
-        return self._add(self._calls.write(key, value, ex=ex, px=px, keepttl=keepttl, nx=nx, xx=xx, sync=sync))
+    def read_or_lease(
+        self, key: Key, lease: float, *, early: float | None = None, replica: bool = False
+    ) -> Queued[Leased[V]]:
+        """The value, and who is to load it; see `Client.read_or_lease`."""
+        return self._add(self._calls.read_or_lease(key, lease, early, replica))
 
-    def delete(self, key: Key, *, sync: int | None = None) -> Queued[bool]:
-        """Whether there was such a key; `sync` as with `write`."""
-        return self._add(self._calls.delete(key, sync))
+    def write(self, key: Key, value: V, **options: Unpack[Writing]) -> Queued[bool]:
+        """Whether the value was stored; see `Client.write`, also for what NotReplicatedError means."""
+        return self._add(self._calls.write(key, value, **options))
+
+    def compare_and_set(self, key: Key, value: V, version: str, **storing: Unpack[Storing]) -> Queued[str | None]:
+        """The new version, or None if the key has another than `version`; see `Client.compare_and_set`."""
+        return self._add(self._calls.compare_and_set(key, value, version, **storing))
+
+    def delete(self, key: Key, *, version: str | None = None, sync: int | None = None) -> Queued[bool]:
+        """Whether there was such a key; the error is ConflictError if it has another version. See `Client.delete`."""
+        return self._add(self._calls.delete(key, sync, version))
+
+    def give_back(self, key: Key, lease: str) -> Queued[bool]:
+        """Whether the lease held until then; see `Client.give_back`."""
+        return self._add(self._calls.give_back(key, lease))
+
+    def incr(
+        self, key: Key, by: int = 1, *, ex: int | None = None, px: int | None = None, sync: int | None = None
+    ) -> Queued[int]:
+        """What the counter is then; see `Client.incr`."""
+        return self._add(self._calls.incr(key, by, ex=ex, px=px, sync=sync))
 
     def touch(self, key: Key, *, ex: int | None = None, px: int | None = None) -> Queued[bool]:
         """Whether there was such a key; it has a new time to live then."""

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar, Unpack, overload
 
+from wireproto.client.blocking_pipeline import Pipeline
+from wireproto.client.blocking_sender import BlockingSender
 from wireproto.client.options import ClientOptions, OptionArguments, call_timeout
-from wireproto.client.pipeline import CallQueue
 from wireproto.client.pool import ConnectionPool
 from wireproto.core.call_plan import Call, KeyedPlan, Plan
-from wireproto.core.calls import DELETING, WRITING, Calls, Codec, Key, Value
+from wireproto.core.calls import Calls, Key
+from wireproto.core.codec import Codec
 from wireproto.core.locations import Location
+from wireproto.core.reply_meaning import DELETING, WRITING
+from wireproto.core.results import Leased, Value
 from wireproto.core.retry import RetryPolicy
+from wireproto.core.store_options import Storing, Writing, WritingMany
+from wireproto.core.update import Update
 from wireproto.errors import RequestError
 
 K = TypeVar("K", str, bytes, Key)
@@ -48,8 +54,9 @@ class Client(Generic[V]):
     ) -> None:
         self.options = ClientOptions.from_sources(url, options)
         self._calls: Calls[V] = Calls(codec)
-        self._policy = RetryPolicy(self.options.retries)
-        self._pool = ConnectionPool(self.options, self._policy)
+        policy = RetryPolicy(self.options.retries)
+        self._pool = ConnectionPool(self.options, policy)
+        self._execute = BlockingSender(self._pool, self.options, policy).execute
 
     def __enter__(self) -> Self:
         return self
@@ -67,53 +74,152 @@ class Client(Generic[V]):
 
     @overload
     def read(
-        self, key: Key, *, with_ttl: Literal[False] = False, replica: bool = False, timeout: float | None = None
+        self,
+        key: Key,
+        *,
+        with_ttl: Literal[False] = False,
+        with_version: Literal[False] = False,
+        replica: bool = False,
+        timeout: float | None = None,
     ) -> V | None: ...
     @overload
     def read(
-        self, key: Key, *, with_ttl: Literal[True], replica: bool = False, timeout: float | None = None
+        self,
+        key: Key,
+        *,
+        with_ttl: Literal[True],
+        with_version: bool = False,
+        replica: bool = False,
+        timeout: float | None = None,
+    ) -> Value[V] | None: ...
+    @overload
+    def read(
+        self,
+        key: Key,
+        *,
+        with_ttl: bool = False,
+        with_version: Literal[True],
+        replica: bool = False,
+        timeout: float | None = None,
     ) -> Value[V] | None: ...
     def read(
-        self, key: Key, *, with_ttl: bool = False, replica: bool = False, timeout: float | None = None
+        self,
+        key: Key,
+        *,
+        with_ttl: bool = False,
+        with_version: bool = False,
+        replica: bool = False,
+        timeout: float | None = None,
     ) -> V | Value[V] | None:
-        """The value, or None for a miss. `with_ttl`: a `Value`, which also tells the seconds that are left.
+        """The value, or None for a miss.
 
-        `replica`: a replica may answer, whose value may be older than the last write, by the server's limit at most.
+        `with_ttl`: a `Value`, which also tells the seconds that are left. `with_version`: a `Value` that tells the
+        version too; see `compare_and_set`. `replica`: a replica may answer, whose value may be older than the last
+        write, by the server's limit at most; what tells a version is always the master.
         """
+        if with_version:
+            return self._run(self._calls.read_with_version(key, replica), timeout)
         if with_ttl:
             return self._run(self._calls.read_with_ttl(key, replica), timeout)
         if replica:
             return self._run(self._calls.read_replica(key), timeout)
         return self._run(self._calls.read(key), timeout)
 
-    def write(
+    def read_or_lease(
         self,
         key: Key,
-        value: V,
+        lease: float,
         *,
-        ex: int | None = None,
-        px: int | None = None,
-        keepttl: bool = False,
-        nx: bool = False,
-        xx: bool = False,
-        sync: int | None = None,
+        early: float | None = None,
+        replica: bool = False,
         timeout: float | None = None,
-    ) -> bool:
+    ) -> Leased[V]:
+        """The value, and who is to load it when there is none, or a stale one: one caller for `lease` seconds.
+
+        `Leased.lease` is that right, for `write` with what was loaded, or for `give_back`. Where it is None and
+        `Leased.held` is not, another has it: ask again a little later. `early`: also when less than so many seconds
+        are left of the value's time to live. A caller whose answer was lost leaves a lease behind that ends by itself.
+        """
+        return self._run(self._calls.read_or_lease(key, lease, early, replica), timeout)
+
+    def write(self, key: Key, value: V, *, timeout: float | None = None, **options: Unpack[Writing]) -> bool:
         """Store a value, for `ex` seconds or `px` milliseconds, or for as long as the old one (`keepttl`).
 
-        `nx`: only if the key is absent; `xx`: only if it is present. False says that this did not hold.
+        `nx`: only if the key is absent; `xx`: only if it is present; `version`: only if it has that version still;
+        `lease`: only while that lease holds. False says that this did not hold. `stale`: for so many seconds more
+        `read_or_lease` may get the value while somebody loads a new one.
 
         `sync`: return only when so many replicas have the value too; without it, the server decides how many. Raises
         NotReplicatedError if they have not in time: the value is written on the master, and readers see it, but it is
         not confirmed that it would outlive the master. It is not written again by itself; whoever knows that this is
         harmless may do so.
         """
-        call = self._calls.write(key, value, ex=ex, px=px, keepttl=keepttl, nx=nx, xx=xx, sync=sync)
-        return self._run(call, timeout)
+        return self._run(self._calls.write(key, value, **options), timeout)
 
-    def delete(self, key: Key, *, sync: int | None = None, timeout: float | None = None) -> bool:
-        """Remove a key. False: there was none. `sync`: as with `write`."""
-        return self._run(self._calls.delete(key, sync), timeout)
+    def compare_and_set(
+        self, key: Key, value: V, version: str, *, timeout: float | None = None, **storing: Unpack[Storing]
+    ) -> str | None:
+        """Store a value if the key has the version still that `read` told. The new version; None: it has another.
+
+        After LostError, NodeTimeoutError or InternalError nobody knows whether the value was stored: read again.
+        """
+        return self._run(self._calls.compare_and_set(key, value, version, **storing), timeout)
+
+    def update(
+        self,
+        key: Key,
+        fn: Callable[[V | None], V],
+        *,
+        attempts: int = 16,
+        timeout: float | None = None,
+        **storing: Unpack[Storing],
+    ) -> V:
+        """Store what `fn` makes of the value (None for a miss), and return it; nobody's write in between is lost.
+
+        `fn` is called again with the new value whenever another has changed the key meanwhile, so it may be called
+        several times, and should do nothing but compute. Raises ConflictError, and nothing is written, when that has
+        happened `attempts` times or the time is used up. After LostError, NodeTimeoutError or InternalError nobody
+        knows whether the value was stored.
+        """
+        deadline = time.monotonic() + call_timeout(timeout, self.options.timeout)
+        update = Update(self._calls, key, attempts, deadline, **storing)
+        while True:
+            found = self._run(update.reading, update.time_left(time.monotonic()))
+            value = fn(update.note(found))
+            if self._run(update.writing(value), update.time_left(time.monotonic())):
+                return value
+            time.sleep(update.delay(time.monotonic(), random.random()))  # noqa: S311 - no secret
+
+    def delete(
+        self, key: Key, *, version: str | None = None, sync: int | None = None, timeout: float | None = None
+    ) -> bool:
+        """Remove a key. False: there was none. `sync`: as with `write`.
+
+        `version`: only if it has that version still. Raises ConflictError if it has another.
+        """
+        return self._run(self._calls.delete(key, sync, version), timeout)
+
+    def give_back(self, key: Key, lease: str, *, timeout: float | None = None) -> bool:
+        """Give back a lease of `read_or_lease`, when there is nothing to write. False: it did not hold any more."""
+        return self._run(self._calls.give_back(key, lease), timeout)
+
+    def incr(
+        self,
+        key: Key,
+        by: int = 1,
+        *,
+        ex: int | None = None,
+        px: int | None = None,
+        sync: int | None = None,
+        timeout: float | None = None,
+    ) -> int:
+        """Add to a counter, a signed number of 64 bits, and return what it is then. One that is absent begins at 0.
+
+        `ex`, `px`: its time to live, if it begins now. `sync`: as with `write`. Raises ValueTypeError if the value is
+        no counter, or would not be one; LostError, NodeTimeoutError or InternalError if nobody knows whether it was
+        added: it is not added again.
+        """
+        return self._run(self._calls.incr(key, by, ex=ex, px=px, sync=sync), timeout)
 
     def touch(self, key: Key, *, ex: int | None = None, px: int | None = None, timeout: float | None = None) -> bool:
         """Give a key a new time to live: `ex` seconds or `px` milliseconds. False: there is no such key."""
@@ -149,19 +255,10 @@ class Client(Generic[V]):
         return self._run_keys(KeyedPlan(keys, encode, self._calls.reading), timeout)
 
     def write_many(
-        self,
-        values: Mapping[K, V],
-        *,
-        ex: int | None = None,
-        px: int | None = None,
-        keepttl: bool = False,
-        nx: bool = False,
-        xx: bool = False,
-        sync: int | None = None,
-        timeout: float | None = None,
+        self, values: Mapping[K, V], *, timeout: float | None = None, **options: Unpack[WritingMany]
     ) -> dict[K, bool | RequestError]:
         """Store values in one go: for each key whether it was stored, or its error; see `write` and `read_many`."""
-        encode = self._calls.write_requests(values, ex, px, keepttl, nx, xx, sync)
+        encode = self._calls.write_requests(values, **options)
         return self._run_keys(KeyedPlan(values, encode, WRITING), timeout)
 
     def delete_many(
@@ -173,7 +270,7 @@ class Client(Generic[V]):
 
     def pipeline(self, *, timeout: float | None = None) -> Pipeline[V]:
         """Calls of any kind, sent together when the `with` block ends; see `Pipeline`. `timeout` is for all of them."""
-        return Pipeline(self, self._calls, call_timeout(timeout, self.options.timeout))
+        return Pipeline(self._execute, self._calls, call_timeout(timeout, self.options.timeout))
 
     # -- how calls are run
 
@@ -186,59 +283,3 @@ class Client(Generic[V]):
     def _run_keys(self, plan: KeyedPlan, timeout: float | None) -> dict[Any, Any]:
         self._execute(plan, timeout)
         return plan.by_key()
-
-    def _execute(self, plan: Plan, timeout: float | None) -> None:
-        """Send what there is to send, and again what is worth it, until all is settled or the time is used up."""
-        deadline = time.monotonic() + call_timeout(timeout, self.options.timeout)
-        while plan.todo:
-            self._attempt(plan, deadline)
-            if not plan.failures:
-                return
-            delay = plan.next_delay(self._policy, time.monotonic(), deadline, random.random())  # noqa: S311 - no secret
-            if delay is None:
-                return
-            time.sleep(delay)
-
-    def _attempt(self, plan: Plan, deadline: float) -> None:
-        try:
-            connection = self._pool.acquire(deadline)
-        except RequestError as error:
-            plan.fail(error)
-            return
-        try:
-            plan.settle(connection.exchange(plan.requests(), deadline))
-        finally:
-            # Also when a signal's handler raised in the middle: what is owed to this call must reach no other.
-            self._pool.release(connection, reusable=connection.is_reusable and not plan.untrusted)
-
-
-class Pipeline(CallQueue[V]):
-    """Calls that are queued in a `with` block and sent together at its end.
-
-        with client.pipeline() as pipeline:
-            pipeline.write("a", b"1")
-            value = pipeline.read("b")
-        value.result()
-
-    A call that fails does not fail the others: `result()` raises its error. The block raises only if all failed. If it
-    is left by an exception, nothing is sent.
-    """
-
-    def __init__(self, client: Client[V], calls: Calls[V], timeout: float) -> None:
-        super().__init__(calls, timeout)
-        self._client = client
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.execute()
-
-    def execute(self) -> list[Any]:
-        """Send what is queued now. The outcomes, results or RequestErrors, in the order queued."""
-        plan, places = self._take_plan()
-        self._client._execute(plan, self._timeout)
-        return self._settle(plan, places)

@@ -50,9 +50,14 @@ Nothing here touches a socket, a clock or dice; time, random bytes and transport
     build             whether this path is compiled
     totals            what several workers have counted, added up
   The client's side of it
-    calls             each verb as a call: its request, and what its reply means
-    call_plan         requests that are sent together, and sent again where that is harmless
+    update            read, change, write, and again if somebody else was faster
+    calls             each verb as a call: its request, and its kind
+    store_options     how a value is stored, by name
+    reply_meaning     what the reply to each kind of request means
+    codec             how values become bytes and back
+    results           what a read tells besides the value
     locations         what WHERE tells
+    call_plan         requests that are sent together, and sent again where that is harmless
     retry             what may be sent again, and when
     request_encoding  a request, written
     client_session    the conversation with one server: log in, renew, match replies

@@ -96,6 +96,11 @@ def encode_request(verb: Verb, arguments: Sequence[bytes], options: Mapping[str,
     return b" ".join(pieces) + b"\n"
 
 
+def check_options(verb: Verb, options: Mapping[str, Any]) -> None:
+    """Raises ArgumentError for options that `encode_request` would refuse."""
+    _option_words(_BY_VERB[verb], options)
+
+
 def _option_words(spec: VerbSpec, options: Mapping[str, Any]) -> list[bytes]:
     """The options as words. Raises ArgumentError, also for what is no number: its type is not checked before."""
     words = []

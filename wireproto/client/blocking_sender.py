@@ -1,0 +1,45 @@
+"""Sends the blocking client's plans, and again where that is worth it."""
+
+from __future__ import annotations
+
+import random
+import time
+
+from wireproto.client.options import ClientOptions, call_timeout
+from wireproto.client.pool import ConnectionPool
+from wireproto.core.call_plan import Plan
+from wireproto.core.retry import RetryPolicy
+from wireproto.errors import RequestError
+
+
+class BlockingSender:
+    """Sends on the connections of a pool, each attempt on one that is the caller's alone."""
+
+    def __init__(self, pool: ConnectionPool, options: ClientOptions, policy: RetryPolicy) -> None:
+        self._pool = pool
+        self._options = options
+        self._policy = policy
+
+    def execute(self, plan: Plan, timeout: float | None) -> None:
+        """Send what there is to send, and again what is worth it, until all is settled or the time is used up."""
+        deadline = time.monotonic() + call_timeout(timeout, self._options.timeout)
+        while plan.todo:
+            self._attempt(plan, deadline)
+            if not plan.failures:
+                return
+            delay = plan.next_delay(self._policy, time.monotonic(), deadline, random.random())  # noqa: S311 - no secret
+            if delay is None:
+                return
+            time.sleep(delay)
+
+    def _attempt(self, plan: Plan, deadline: float) -> None:
+        try:
+            connection = self._pool.acquire(deadline)
+        except RequestError as error:
+            plan.fail(error)
+            return
+        try:
+            plan.settle(connection.exchange(plan.requests(), deadline))
+        finally:
+            # Also when a signal's handler raised in the middle: what is owed to this call must reach no other.
+            self._pool.release(connection, reusable=connection.is_reusable and not plan.untrusted)
