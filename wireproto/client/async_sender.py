@@ -19,13 +19,13 @@ class AsyncSender:
 
     def __init__(self, shared: SharedConnection, options: ClientOptions, policy: RetryPolicy) -> None:
         self._shared = shared
-        self._options = options
+        self._timeout = options.timeout
         self._policy = policy
 
     async def execute(self, plan: Plan, timeout: float | None) -> None:
         """Send what there is to send, and again what is worth it, until all is settled or the time is used up."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + call_timeout(timeout, self._options.timeout)
+        deadline = loop.time() + (self._timeout if timeout is None else call_timeout(timeout, self._timeout))
         while plan.todo:
             await self._attempt(plan, loop, deadline)
             if not plan.failures:

@@ -17,12 +17,12 @@ class BlockingSender:
 
     def __init__(self, pool: ConnectionPool, options: ClientOptions, policy: RetryPolicy) -> None:
         self._pool = pool
-        self._options = options
+        self._timeout = options.timeout
         self._policy = policy
 
     def execute(self, plan: Plan, timeout: float | None) -> None:
         """Send what there is to send, and again what is worth it, until all is settled or the time is used up."""
-        deadline = time.monotonic() + call_timeout(timeout, self._options.timeout)
+        deadline = time.monotonic() + (self._timeout if timeout is None else call_timeout(timeout, self._timeout))
         while plan.todo:
             self._attempt(plan, deadline)
             if not plan.failures:

@@ -13,7 +13,8 @@ from typing import Final
 from wireproto import __version__
 from wireproto.client.options import OptionArguments, holds_api_key
 from wireproto.client.sync import Client
-from wireproto.errors import ArgumentError, ConfigurationError, RequestError
+from wireproto.core.results import Value
+from wireproto.errors import ArgumentError, ConfigurationError, ConflictError, RequestError
 
 EXIT_MISS: Final = 1
 EXIT_USAGE: Final = 2
@@ -37,7 +38,7 @@ connection:
 
 exit codes:
   0  done
-  1  a miss; or a condition (--nx, --xx) that did not hold: nothing was written
+  1  a miss; or a condition (--nx, --xx, --if-version) that did not hold: nothing was changed
   2  wrong usage or configuration
   3  the request failed; the text says why, and whether it may have taken effect
 
@@ -112,8 +113,12 @@ def _parser() -> argparse.ArgumentParser:
         parents=[_connection(None)],
     )
     parser.add_argument("--version", action="version", version=f"wireproto {__version__}")
+    _add_commands(parser.add_subparsers(title="commands", metavar="COMMAND", required=True))
+    return parser
+
+
+def _add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     common = _connection(argparse.SUPPRESS)
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def command(name: str, run: Command, text: str, *, key: bool) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text, parents=[common], allow_abbrev=False)
@@ -124,20 +129,27 @@ def _parser() -> argparse.ArgumentParser:
 
     reading = command("read", _read, "write the value of a key to stdout, unchanged", key=True)
     reading.add_argument("--ttl", action="store_true", help="tell the time left, on stderr")
+    reading.add_argument("--version", action="store_true", help="tell the version, on stderr")
     reading.add_argument("--replica", action="store_true", help="a replica may answer, whose value may be a little old")
     writing = command("write", _write, "store a value; from stdin if it is - or not given", key=True)
     writing.add_argument("value", nargs="?", type=os.fsencode, metavar="VALUE")
     _add_expiry(writing).add_argument("--keepttl", action="store_true", help="keep the time to live of the old value")
+    writing.add_argument("--stale", type=int, metavar="SECONDS", help="how long it may be served when its time is over")
     condition = writing.add_mutually_exclusive_group()
     condition.add_argument("--nx", action="store_true", help="only if the key is absent")
     condition.add_argument("--xx", action="store_true", help="only if the key is present")
-    for changing in (writing, command("delete", _delete, "remove a key", key=True)):
+    deleting = command("delete", _delete, "remove a key", key=True)
+    for conditional in (condition, deleting):
+        conditional.add_argument("--if-version", metavar="VERSION", help="only if the key has this version still")
+    counting = command("incr", _incr, "add to a counter, and show what it is then", key=True)
+    counting.add_argument("--by", type=int, default=1, metavar="NUMBER", help="how much; less than 0 takes away")
+    _add_expiry(counting)
+    for changing in (writing, deleting, counting):
         changing.add_argument("--sync", type=int, metavar="NUMBER", help="replicas that must have it, else NOSYNC (3)")
     _add_expiry(command("touch", _touch, "give a key a new time to live", key=True), required=True)
     command("ping", _ping, "connect, and measure a round trip", key=False)
     command("where", _where, "tell which node serves a key", key=True)
     command("stats", _stats, "show the server's counters, as JSON", key=False)
-    return parser
 
 
 def _connection(default: str | None) -> argparse.ArgumentParser:
@@ -162,33 +174,61 @@ def _add_expiry(parser: argparse.ArgumentParser, *, required: bool = False) -> a
 
 
 def _read(client: Client[bytes], arguments: argparse.Namespace) -> int:
-    ttl = None
-    if arguments.ttl:
-        found = client.read(arguments.key, with_ttl=True, replica=arguments.replica)
-        value = None if found is None else found.value
-        ttl = None if found is None else found.ttl
-    else:
-        value = client.read(arguments.key, replica=arguments.replica)
-    if value is None:
+    found = _found(client, arguments)
+    if found is None:
         return _complain("no such key", EXIT_MISS)
-    sys.stdout.buffer.write(value)
+    sys.stdout.buffer.write(found.value)
     if sys.stdout.isatty():
         sys.stdout.buffer.write(b"\n")
     if arguments.ttl:
-        print("does not expire" if ttl is None else f"{ttl:.3f} s left", file=sys.stderr)
+        print("does not expire" if found.ttl is None else f"{found.ttl:.3f} s left", file=sys.stderr)
+    if arguments.version:
+        print(f"version {found.version}", file=sys.stderr)
     return 0
+
+
+def _found(client: Client[bytes], arguments: argparse.Namespace) -> Value[bytes] | None:
+    """What there is, with no more than was asked for."""
+    key, replica = arguments.key, arguments.replica
+    if arguments.version:
+        return client.read(key, with_version=True, replica=replica)
+    if arguments.ttl:
+        return client.read(key, with_ttl=True, replica=replica)
+    value = client.read(key, replica=replica)
+    return None if value is None else Value(value, None)
 
 
 def _write(client: Client[bytes], arguments: argparse.Namespace) -> int:
     value = sys.stdin.buffer.read() if arguments.value in (None, b"-") else arguments.value
-    expiry = {"ex": arguments.ex, "px": arguments.px, "keepttl": arguments.keepttl}
-    if client.write(arguments.key, value, **expiry, nx=arguments.nx, xx=arguments.xx, sync=arguments.sync):
+    written = client.write(
+        arguments.key,
+        value,
+        ex=arguments.ex,
+        px=arguments.px,
+        keepttl=arguments.keepttl,
+        stale=arguments.stale,
+        nx=arguments.nx,
+        xx=arguments.xx,
+        version=arguments.if_version,
+        sync=arguments.sync,
+    )
+    if written:
         return 0
-    return _complain("not written: the key is " + ("there" if arguments.nx else "not there"), EXIT_MISS)
+    state = "there" if arguments.nx else "not there" if arguments.xx else "not what it was"
+    return _complain(f"not written: the key is {state}", EXIT_MISS)
 
 
 def _delete(client: Client[bytes], arguments: argparse.Namespace) -> int:
-    return 0 if client.delete(arguments.key, sync=arguments.sync) else _complain("no such key", EXIT_MISS)
+    try:
+        found = client.delete(arguments.key, version=arguments.if_version, sync=arguments.sync)
+    except ConflictError:
+        return _complain("not removed: the key is not what it was", EXIT_MISS)
+    return 0 if found else _complain("no such key", EXIT_MISS)
+
+
+def _incr(client: Client[bytes], arguments: argparse.Namespace) -> int:
+    print(client.incr(arguments.key, arguments.by, ex=arguments.ex, px=arguments.px, sync=arguments.sync))
+    return 0
 
 
 def _touch(client: Client[bytes], arguments: argparse.Namespace) -> int:

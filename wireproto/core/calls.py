@@ -33,7 +33,7 @@ from wireproto.core.request_encoding import (
     with_options,
 )
 from wireproto.core.results import Leased, Value
-from wireproto.core.store_options import Storing
+from wireproto.core.store_options import Storing, WritingMany
 from wireproto.core.verbs import Verb
 from wireproto.errors import ArgumentError, RequestError
 
@@ -88,41 +88,32 @@ class Calls(Generic[V]):
         key: Key,
         value: V,
         *,
+        ex: int | None = None,
+        px: int | None = None,
+        keepttl: bool = False,
+        stale: int | None = None,
         nx: bool = False,
         xx: bool = False,
         version: str | None = None,
         lease: str | None = None,
-        **storing: Unpack[Storing],
+        sync: int | None = None,
     ) -> Call[bool]:
         """Whether the value was stored: False when its condition did not hold."""
-        options = _storing(**storing)
-        if nx:
-            options["nx"] = 1
-        if xx:
-            options["xx"] = 1
-        if version is not None:
-            options["ver"] = version
-        if lease is not None:
-            options["lease"] = lease
-        return Call(self._write_request(key, value, options), WRITING)
+        words = _words(ex, px, keepttl, stale, nx, xx, version, lease, sync)
+        return Call(self._write_request(key, value, words), WRITING)
 
     def compare_and_set(self, key: Key, value: V, version: str, **storing: Unpack[Storing]) -> Call[str | None]:
         """The version of what was stored, or None when the key has another than `version`."""
-        options = _storing(**storing)
-        options["ver"] = version
-        return Call(self._write_request(key, value, options), COMPARING)
+        words = _words(**storing)
+        words["ver"] = version
+        return Call(self._write_request(key, value, words), COMPARING)
 
     def delete(self, key: Key, sync: int | None = None, version: str | None = None) -> Call[bool]:
         """Whether there was such a key. With `version`, ConflictError is the outcome if it has another."""
         if sync is None and version is None:
             return Call(encode_key_request(_DELETE, key), DELETING)
-        options: dict[str, Any] = {}
-        if version is not None:
-            options["ver"] = version
-        if sync is not None:
-            options["sync"] = sync
-        kind = DELETING if version is None else DELETING_VERSION
-        return Call(encode_request(_DELETE, (key_bytes(key),), options), kind)
+        request = encode_request(_DELETE, (key_bytes(key),), _words(version=version, sync=sync))
+        return Call(request, DELETING if version is None else DELETING_VERSION)
 
     def give_back(self, key: Key, lease: str) -> Call[bool]:
         """Whether the lease held until then."""
@@ -132,14 +123,14 @@ class Calls(Generic[V]):
         self, key: Key, by: int = 1, *, ex: int | None = None, px: int | None = None, sync: int | None = None
     ) -> Call[int]:
         """What the counter is then."""
-        options = _storing(ex, px, sync=sync)
+        words = _words(ex, px, sync=sync)
         if by != 1:
-            options["by"] = by
-        return Call(encode_request(Verb.INCR, (key_bytes(key),), options), COUNTING)
+            words["by"] = by
+        return Call(encode_request(Verb.INCR, (key_bytes(key),), words), COUNTING)
 
     def touch(self, key: Key, *, ex: int | None = None, px: int | None = None) -> Call[bool]:
         """Whether there was such a key; it has a new time to live then."""
-        return Call(encode_request(Verb.TOUCH, (key_bytes(key),), _storing(ex, px)), DELETING)
+        return Call(encode_request(Verb.TOUCH, (key_bytes(key),), _words(ex, px)), DELETING)
 
     def ping(self) -> Call[None]:
         """Nothing but the round trip."""
@@ -172,17 +163,16 @@ class Calls(Generic[V]):
         return lambda keys: with_options(_DELETE, encode_key_requests(_DELETE, keys), {"sync": sync})
 
     def write_requests(
-        self, values: Mapping[Any, V], *, nx: bool = False, xx: bool = False, **storing: Unpack[Storing]
+        self, values: Mapping[Any, V], **options: Unpack[WritingMany]
     ) -> Callable[[list[Any]], list[Any]]:
         """As `write`, for keys of `values`."""
-        options = _storing(**storing)
-        options |= {name: 1 for name, wanted in (("nx", nx), ("xx", xx)) if wanted}
+        words = _words(**options)
 
         def encode(keys: list[Any]) -> list[Any]:
             requests: list[Any] = []
             for key in keys:
                 try:
-                    requests.append(self._write_request(key, values[key], options))
+                    requests.append(self._write_request(key, values[key], words))
                 except RequestError as error:
                     requests.append(error)
             return requests
@@ -193,7 +183,7 @@ class Calls(Generic[V]):
 
     def check_storing(self, **storing: Unpack[Storing]) -> None:
         """Raise ArgumentError now for what `write` would refuse, before there is a value."""
-        check_options(_WRITE, _storing(**storing))
+        check_options(_WRITE, _words(**storing))
 
     def _write_request(self, key: Key, value: V, options: Mapping[str, Any]) -> bytes:
         return encode_request(_WRITE, (key_bytes(key), encoded(self._codec, value)), options)
@@ -205,26 +195,38 @@ def _read_request(key: Key, options: dict[str, int], replica: bool) -> bytes:
     return encode_request(_READ, (key_bytes(key),), options)
 
 
-def _storing(
+def _words(
     ex: int | None = None,
     px: int | None = None,
     keepttl: bool = False,
     stale: int | None = None,
+    nx: bool = False,
+    xx: bool = False,
+    version: str | None = None,
+    lease: str | None = None,
     sync: int | None = None,
 ) -> dict[str, Any]:
-    """The options of what is stored: for how long, and on how many nodes."""
-    options: dict[str, Any] = {}
+    """The options of a call as the protocol names them."""
+    words: dict[str, Any] = {}
     if ex is not None:
-        options["ex"] = ex
+        words["ex"] = ex
     if px is not None:
-        options["px"] = px
+        words["px"] = px
     if keepttl:
-        options["keepttl"] = 1
+        words["keepttl"] = 1
     if stale is not None:
-        options["stale"] = stale
+        words["stale"] = stale
+    if nx:
+        words["nx"] = 1
+    if xx:
+        words["xx"] = 1
+    if version is not None:
+        words["ver"] = version
+    if lease is not None:
+        words["lease"] = lease
     if sync is not None:
-        options["sync"] = sync
-    return options
+        words["sync"] = sync
+    return words
 
 
 def _milliseconds(name: str, seconds: float) -> int:
