@@ -9,6 +9,7 @@ import hiredis
 
 from wireproto.core.access import FULL_ACCESS, Access
 from wireproto.core.api_keys import ApiKeyRecord, hash_api_key
+from wireproto.core.envelope import is_vacancy, vacant_until
 from wireproto.core.limits import Limits
 from wireproto.core.metrics import Metrics
 from wireproto.core.node_health import NodeEvent
@@ -16,7 +17,7 @@ from wireproto.core.node_pipeline import NodePipeline
 from wireproto.core.quotas import Quotas
 from wireproto.core.replication_policy import ReplicationPolicy
 from wireproto.core.ring import HashRing
-from wireproto.core.scripts import INCR_SCRIPT, READ_SCRIPT, TOUCH_SCRIPT, WRITE_SCRIPT
+from wireproto.core.scripts import DELETE_SCRIPT, INCR_SCRIPT, READ_SCRIPT, TOUCH_SCRIPT, WRITE_SCRIPT
 from wireproto.core.server_session import ServerSession, SessionState
 from wireproto.core.session_context import Sealers, SessionContext
 from wireproto.core.shard_lane import ShardLane
@@ -100,34 +101,63 @@ class DictionaryNode:
         script, _one, key, _now, *arguments = words
         return SCRIPTED[script](self, key, *arguments)
 
-    # -- what the scripts do with plain values; `test_scripts` has the scripts themselves
+    # -- what the scripts do with plain values, which have no versions; `test_scripts` has the scripts themselves
+
+    def _value(self, key: bytes) -> bytes | None:
+        """What is stored, unless it is only the place that somebody with a lease will fill."""
+        stored = self.values.get(key)
+        return None if stored is None or is_vacancy(stored) else stored
 
     def _read(self, key: bytes, version: bytes, lease: bytes, lease_ms: bytes, _early: bytes) -> bytes:
-        stored = self.values.get(key)
-        granted = lease if lease and stored is None else None
-        if granted is not None:
-            self.values[key] = b"\xffV" + lease + b"%014d" % int(lease_ms)
+        stored, granted, held = self._value(key), None, 0
+        if lease and stored is None:
+            if key in self.values:
+                held = vacant_until(self.values[key])
+            else:
+                granted = lease
+                self.values[key] = b"\xffV" + lease + b"%014d" % int(lease_ms)
         left = self.times.get(key, -1)
-        return b"*5\r\n%b:%d\r\n%b:0\r\n:0\r\n" % (self._bulk(stored), left, self._bulk(granted))
+        return b"*5\r\n%b:%d\r\n%b:%d\r\n:0\r\n" % (self._bulk(stored), left, self._bulk(granted), held)
 
     def _write(
         self, key: bytes, condition: bytes, operand: bytes, version: bytes, expiry: bytes, *rest: bytes
     ) -> bytes:
-        assert condition in (b"", b"nx", b"xx"), "only a real node has versions and leases"
-        if condition and (key in self.values) != (condition == b"xx"):
+        holds = {
+            b"": True,
+            b"nx": self._value(key) is None,
+            b"xx": self._value(key) is not None,
+            b"ver": False,
+            b"lease": self._is_held_by(key, operand),
+        }
+        if not holds[condition]:
             return b"$-1\r\n"
         if expiry.isdigit():
             return self._set(key, rest[-1], b"PX", expiry)
         return self._set(key, rest[-1], *([b"KEEPTTL"] if expiry else []))
 
+    def _is_held_by(self, key: bytes, lease: bytes) -> bool:
+        return self._value(key) is None and self.values.get(key, b"")[2:18] == lease
+
+    def _delete(self, key: bytes, condition: bytes, operand: bytes) -> bytes:
+        if condition == b"ver":
+            return b":0\r\n" if self._value(key) is None else b":-1\r\n"
+        if not self._is_held_by(key, operand):
+            return b":-1\r\n"
+        del self.values[key]
+        return b":1\r\n"
+
     def _touch(self, key: bytes, expiry: bytes) -> bytes:
+        if self._value(key) is None:
+            return b":0\r\n"
         self.times[key] = int(expiry)
-        return b":%d\r\n" % (key in self.values)
+        return b":1\r\n"
 
     def _incr(self, key: bytes, by: bytes, _expiry: bytes) -> bytes:
-        value = self.values.get(key, b"0")
+        value = self._value(key) or b"0"
         if not value.removeprefix(b"-").isdigit():
             return b"-TYPE value\r\n"
+        if not -(2**63) <= int(value) + int(by) < 2**63:
+            return b"-TYPE overflow\r\n"
         self.values[key] = b"%d" % (int(value) + int(by))
         return self._bulk(self.values[key])
 
@@ -152,6 +182,7 @@ class DictionaryNode:
 SCRIPTED: dict[bytes, Callable[..., bytes]] = {
     READ_SCRIPT.name: DictionaryNode._read,
     WRITE_SCRIPT.name: DictionaryNode._write,
+    DELETE_SCRIPT.name: DictionaryNode._delete,
     TOUCH_SCRIPT.name: DictionaryNode._touch,
     INCR_SCRIPT.name: DictionaryNode._incr,
 }

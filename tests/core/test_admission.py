@@ -14,6 +14,7 @@ REQUESTS = {
     Verb.WRITE: b"WRITE 1:k 1:v\n",
     Verb.DELETE: b"DELETE 1:k\n",
     Verb.TOUCH: b"TOUCH 1:k ex=5\n",
+    Verb.INCR: b"INCR 1:n\n",
     Verb.WHERE: b"WHERE 1:k\n",
     Verb.STATS: b"STATS\n",
     Verb.PING: b"PING\n",
@@ -25,6 +26,7 @@ NEEDED = {
     Verb.WRITE: "write",
     Verb.DELETE: "delete",
     Verb.TOUCH: "write",
+    Verb.INCR: "write",
     Verb.WHERE: "read",
     Verb.STATS: "stats",
 }
@@ -50,6 +52,33 @@ def test_a_permission_allows_its_verbs_and_no_other(allowed: str) -> None:
     )
 
 
+def test_to_take_a_lease_is_to_write_and_to_give_it_back_is_to_delete() -> None:
+    lease, back = b"READ 1:k lease=5000\n", b"DELETE 1:k lease=x\n"
+    for allowed, request, text in (
+        (("read",), lease, b"READ with lease"),
+        (("write",), lease, b"READ"),
+        (("read", "write"), back, b"DELETE"),
+        (("delete",), lease, b"READ"),
+    ):
+        talk = Conversation(access=Access(allowed))
+        assert talk.say(request) == b"ERR DENIED :this API key does not allow %b\n" % text
+        assert not any(node.commands for node in talk.nodes)
+    talk = Conversation(access=Access(("read", "write")))
+    assert talk.say(lease).startswith(b"MISS lease=")
+    assert talk.say(b"READ 1:k ver\n") == b"MISS\n"
+
+
+@pytest.mark.parametrize("allowed", PERMISSIONS)
+def test_only_a_lease_needs_two_permissions(allowed: str) -> None:
+    admission = Admission(Access((allowed,)))
+    for spec in SPECS:
+        arguments = [b"a" for _ in spec.arguments]
+        denied = bool(spec.permission) and spec.permission != allowed
+        for option in spec.options:
+            more = spec.verb is Verb.READ and option == "lease"
+            assert bool(admission.denial(spec, arguments, {option: 1})) is (denied or more), (spec.verb, option)
+
+
 @pytest.mark.parametrize("spelling", [b"READ %(n)d:%(k)b\n", b'READ "%(k)b"\n', b"#t get %(n)d:%(k)b ttl\n"])
 def test_a_key_begins_with_a_prefix_that_is_allowed(spelling: bytes) -> None:
     talk = Conversation(access=Access(prefixes=("cart:", "basket/")))
@@ -65,11 +94,11 @@ def test_a_prefix_holds_for_every_verb_with_a_key() -> None:
     admission = Admission(Access(prefixes=("a",)))
     for spec in SPECS:
         if spec.arguments[:1] == (Argument.KEY,):
-            assert admission.denial(spec, [b"b", b"v"])
+            assert admission.denial(spec, [b"b", b"v"], {})
         elif not spec.required:
-            assert not admission.denial(spec, [])
+            assert not admission.denial(spec, [], {})
     talk = Conversation(access=Access(prefixes=("a",)))
-    for verb in (Verb.READ, Verb.WRITE, Verb.DELETE, Verb.TOUCH, Verb.WHERE):
+    for verb in (Verb.READ, Verb.WRITE, Verb.DELETE, Verb.TOUCH, Verb.WHERE, Verb.INCR):
         assert talk.say(REQUESTS[verb]) == b"ERR DENIED :this API key does not allow keys that begin like this\n"
     assert not any(node.commands for node in talk.nodes)
 

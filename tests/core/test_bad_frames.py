@@ -68,6 +68,13 @@ WRITE_TAKES = 'WRITE takes key value; for example: write "my_key" "my_value" ex=
 EX_TAKES = "option ex takes a whole number from 1 to 10000000000"
 PX_TAKES = "option px takes a whole number from 1 to 10000000000000"
 DEADLINE_TAKES = "option deadline takes a whole number from 1 to 3600000"
+STALE_TAKES = "option stale takes a whole number from 1 to 10000000000"
+LEASE_TAKES = "option lease takes a whole number from 1 to 3600000"
+EARLY_TAKES = "option early takes a whole number from 1 to 86400000"
+BY_TAKES = "option by takes a whole number from -9223372036854775808 to 9223372036854775807"
+VER_TAKES = "option ver takes what the server gave out, at most 64 bytes"
+A_LEASE = "option lease takes what the server gave out, at most 64 bytes"
+WRITE_IF = "at most one of nx xx ver lease"
 
 ACCEPTED: dict[str, Case] = {
     # Lines and the spaces in them.
@@ -169,6 +176,34 @@ ACCEPTED: dict[str, Case] = {
     "a number with leading zeros": accepted(
         (b"WRITE 1:k 1:v ex=007\n", b"OK\n"), (b"READ 1:k ttl\n", b"OK 1:v ttl=7000\n")
     ),
+    "counters": accepted(
+        (b"INCR 1:c\n", b"OK 1:1\n"),
+        (b"incr 1:c by=41\n", b"OK 2:42\n"),
+        (b"INCR 1:c by=-0050 sync=0\n", b"OK 2:-8\n"),
+        (b"INCR 1:c by=0 ex=5\n", b"OK 2:-8\n"),
+        (b"READ 1:c\n", b"OK 2:-8\n"),
+        (b"WRITE 1:c 2:no\n", b"OK\n"),
+        (b"INCR 1:c\n", b"ERR TYPE :the value is no counter\n"),
+    ),
+    "a counter that would pass its bounds": accepted(
+        (b"INCR 1:c by=9223372036854775807\n", b"OK 19:9223372036854775807\n"),
+        (b"INCR 1:c\n", b"ERR TYPE :the counter would pass what 64 bits hold\n"),
+        (b"READ 1:c\n", b"OK 19:9223372036854775807\n"),
+    ),
+    "leases that do not hold": accepted(
+        (b"WRITE 1:k 1:v lease=a\n", b"CONFLICT\n"),
+        (b"DELETE 1:k lease=a\n", b"CONFLICT\n"),
+        (b"READ 1:k\n", b"MISS\n"),
+    ),
+    "versions of what is not there": accepted(
+        (b"READ 1:k ver\n", b"MISS\n"),
+        (b"WRITE 1:k 1:v ver=a\n", b"CONFLICT\n"),
+        (b"DELETE 1:k ver=a\n", b"MISS\n"),
+    ),
+    "steps of 64 bits": accepted(
+        (b"INCR 1:c by=9223372036854775807\n", b"OK 19:9223372036854775807\n"),
+        (b"INCR 1:d by=-9223372036854775808\n", b"OK 20:-9223372036854775808\n"),
+    ),
     "nx and xx": accepted(
         (b"WRITE 1:k 1:v xx\n", b"CONFLICT\n"),
         (b"WRITE 1:k 1:v nx\n", b"OK\n"),
@@ -184,7 +219,7 @@ REFUSED: dict[str, Case] = {
         b"FROB 10:\nREAD 1:k\n options are=skipped\n", "VERB", NO_VERB
     ),
     "unknown verb of sixteen letters": refused(b"READREADREADREAD 1:k\n", "VERB", NO_VERB),
-    "verb of a later version": refused(b"INCR 1:k\n", "VERB", NO_VERB),
+    "verb of a later version": refused(b"APPEND 1:k 1:v\n", "VERB", NO_VERB),
     "verb too long": refused(b"READREADREADREADR 1:k\n", "PROTO", NO_FRAME),
     "verb with a digit": refused(b"R3AD 1:k\n", "PROTO", NO_FRAME),
     "verb in other letters": refused("\uff32EAD 1:k\n".encode(), "PROTO", NO_FRAME),
@@ -297,7 +332,7 @@ REFUSED: dict[str, Case] = {
     "quote without an end": refused(b'READ "' + b"a" * 10_000, "PROTO", "a quoted argument has at most 8192 bytes"),
     # Options.
     "unknown option": refused(b"READ 1:k frob\n", "ARG", "READ takes no such option"),
-    "option of a later version": refused(b"READ 1:k lease=100\n", "ARG", "READ takes no such option"),
+    "option of a later version": refused(b"READ 1:k fresh=100\n", "ARG", "READ takes no such option"),
     "option of another verb": refused(b"READ 1:k nx\n", "ARG", "READ takes no such option"),
     "option twice": refused(b"WRITE 1:k 1:v nx nx\n", "ARG", "an option is given twice"),
     "option twice, with two values": refused(b"WRITE 1:k 1:v ex=1 ex=2\n", "ARG", "an option is given twice"),
@@ -310,10 +345,10 @@ REFUSED: dict[str, Case] = {
     "option with spaces around the sign": refused(b"WRITE 1:k 1:v ex = 1\n", "PROTO", NO_WORD),
     "option before the argument": refused(b"READ ttl 1:k\n", "ARG", "arguments come before options"),
     "option between arguments": refused(b"WRITE 1:k nx 1:v\n", "ARG", "arguments come before options"),
-    "nx xx": refused(b"WRITE 1:k 1:v nx xx\n", "ARG", "at most one of nx xx"),
+    "nx xx": refused(b"WRITE 1:k 1:v nx xx\n", "ARG", WRITE_IF),
     "ex px": refused(b"WRITE 1:k 1:v ex=1 px=1\n", "ARG", "at most one of ex px keepttl"),
     "ex keepttl": refused(b"WRITE 1:k 1:v ex=1 keepttl\n", "ARG", "at most one of ex px keepttl"),
-    "TOUCH with ex and px": refused(b"TOUCH 1:k ex=1 px=1\n", "ARG", "at most one of ex px keepttl"),
+    "TOUCH with ex and px": refused(b"TOUCH 1:k ex=1 px=1\n", "ARG", "at most one of ex px"),
     "TOUCH without a time": refused(b"TOUCH 1:k\n", "ARG", "TOUCH needs one of ex px"),
     # Times to live, and other numbers.
     "ex of 0": refused(b"WRITE 1:k 1:v ex=0\n", "ARG", EX_TAKES),
@@ -336,6 +371,56 @@ REFUSED: dict[str, Case] = {
     "more replicas than there can be": refused(
         b"WRITE 1:k 1:v sync=9\n", "ARG", "option sync takes a whole number from 0 to 8"
     ),
+    # Counters.
+    "INCR without a key": refused(b"INCR\n", "ARG", 'INCR takes key; for example: incr "my_counter" by=1 ex=60'),
+    "INCR with a value": refused(b"INCR 1:k 1:1\n", "ARG", 'INCR takes key; for example: incr "my_counter" by=1 ex=60'),
+    "INCR with ex and px": refused(b"INCR 1:k ex=1 px=1\n", "ARG", "at most one of ex px"),
+    "INCR with keepttl": refused(b"INCR 1:k keepttl\n", "ARG", "INCR takes no such option"),
+    "INCR with nx": refused(b"INCR 1:k nx\n", "ARG", "INCR takes no such option"),
+    "by without its value": refused(b"INCR 1:k by\n", "ARG", BY_TAKES),
+    "by=-": refused(b"INCR 1:k by=-\n", "ARG", BY_TAKES),
+    "by=--1": refused(b"INCR 1:k by=--1\n", "ARG", BY_TAKES),
+    "by=1-": refused(b"INCR 1:k by=1-\n", "ARG", BY_TAKES),
+    "by=+1": refused(b"INCR 1:k by=+1\n", "ARG", BY_TAKES),
+    "by=1_0": refused(b"INCR 1:k by=1_0\n", "ARG", BY_TAKES),
+    "by=1e3": refused(b"INCR 1:k by=1e3\n", "ARG", BY_TAKES),
+    "by=0x1": refused(b"INCR 1:k by=0x1\n", "ARG", BY_TAKES),
+    "by a fraction": refused(b"INCR 1:k by=1.5\n", "ARG", BY_TAKES),
+    "by of letters": refused(b"INCR 1:k by=inf\n", "ARG", BY_TAKES),
+    "by of 2^63": refused(b"INCR 1:k by=%d\n" % 2**63, "ARG", BY_TAKES),
+    "by of -2^63 - 1": refused(b"INCR 1:k by=%d\n" % (-(2**63) - 1), "ARG", BY_TAKES),
+    "by of many digits": refused(b"INCR 1:k by=-" + b"9" * 400 + b"\n", "ARG", BY_TAKES),
+    "by in Unicode digits": refused("INCR 1:k by=٣\n".encode(), "ARG", NO_OPTION),
+    "by on WRITE": refused(b"WRITE 1:k 1:v by=1\n", "ARG", "WRITE takes no such option"),
+    # Versions, leases, stale values.
+    "READ with a version": refused(b"READ 1:k ver=x\n", "ARG", "option ver takes no value"),
+    "READ with a lease that is none": refused(b"READ 1:k lease=abc\n", "ARG", LEASE_TAKES),
+    "READ with lease without its value": refused(b"READ 1:k lease\n", "ARG", LEASE_TAKES),
+    "lease of 0": refused(b"READ 1:k lease=0\n", "ARG", LEASE_TAKES),
+    "lease one too long": refused(b"READ 1:k lease=3600001\n", "ARG", LEASE_TAKES),
+    "lease negative": refused(b"READ 1:k lease=-1\n", "ARG", LEASE_TAKES),
+    "early without lease": refused(b"READ 1:k early=5\n", "ARG", "option early needs lease"),
+    "early of 0": refused(b"READ 1:k lease=5 early=0\n", "ARG", EARLY_TAKES),
+    "early one too long": refused(b"READ 1:k lease=5 early=86400001\n", "ARG", EARLY_TAKES),
+    "early on WRITE": refused(b"WRITE 1:k 1:v early=5 lease=x\n", "ARG", "WRITE takes no such option"),
+    "WRITE with ver without its value": refused(b"WRITE 1:k 1:v ver\n", "ARG", VER_TAKES),
+    "WRITE with an empty ver": refused(b"WRITE 1:k 1:v ver=\n", "ARG", NO_OPTION),
+    "WRITE with lease without its value": refused(b"WRITE 1:k 1:v lease\n", "ARG", A_LEASE),
+    "ver too long": refused(b"WRITE 1:k 1:v ver=" + b"x" * 65 + b"\n", "ARG", VER_TAKES),
+    "lease too long": refused(b"WRITE 1:k 1:v lease=" + b"x" * 65 + b"\n", "ARG", A_LEASE),
+    "ver with a bad character": refused(b"WRITE 1:k 1:v ver=a:b\n", "ARG", NO_OPTION),
+    "ver twice": refused(b"WRITE 1:k 1:v ver=a ver=a\n", "ARG", "an option is given twice"),
+    "nx ver": refused(b"WRITE 1:k 1:v nx ver=a\n", "ARG", WRITE_IF),
+    "xx lease": refused(b"WRITE 1:k 1:v xx lease=a\n", "ARG", WRITE_IF),
+    "ver lease": refused(b"WRITE 1:k 1:v ver=a lease=a\n", "ARG", WRITE_IF),
+    "DELETE with ver and lease": refused(b"DELETE 1:k ver=a lease=a\n", "ARG", "at most one of ver lease"),
+    "DELETE with ver without its value": refused(b"DELETE 1:k ver\n", "ARG", VER_TAKES),
+    "TOUCH with ver": refused(b"TOUCH 1:k ex=1 ver=a\n", "ARG", "TOUCH takes no such option"),
+    "stale alone": refused(b"WRITE 1:k 1:v stale=5\n", "ARG", "option stale needs ex or px"),
+    "stale with keepttl": refused(b"WRITE 1:k 1:v stale=5 keepttl\n", "ARG", "option stale needs ex or px"),
+    "stale of 0": refused(b"WRITE 1:k 1:v ex=5 stale=0\n", "ARG", STALE_TAKES),
+    "stale one too long": refused(b"WRITE 1:k 1:v ex=5 stale=10000000001\n", "ARG", STALE_TAKES),
+    "stale on READ": refused(b"READ 1:k stale=5\n", "ARG", "READ takes no such option"),
     # Other protocols.
     "HTTP": refused(b"GET / HTTP/1.1\r\nHost: cache\r\n\r\n", "PROTO", NO_WORD),
     "HTTP with a body": refused(b"POST /READ HTTP/1.1\r\nHost: cache\r\n\r\nREAD 1:k\n", "PROTO", NO_WORD),

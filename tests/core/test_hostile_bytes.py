@@ -107,8 +107,9 @@ other_requests = st.sampled_from(
 )
 
 
+# Whether a READ gets a lease may depend on what travels with it (docs/PROTOCOL.md): not the same for any cut.
 @settings(max_examples=300)
-@given(inputs(st.one_of(requests().map(lambda drawn: drawn[0]), other_requests), fuzz.requests.WORDS))
+@given(inputs(st.one_of(requests(leases=False).map(lambda drawn: drawn[0]), other_requests), fuzz.requests.WORDS))
 def test_requests(data: bytes) -> None:
     fuzz.requests.check(data)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from wireproto.core.limits import Limits
 from wireproto.core.request_encoding import (
+    check_options,
     encode_key_request,
     encode_key_requests,
     encode_request,
@@ -15,7 +18,7 @@ from wireproto.core.request_encoding import (
     with_options,
 )
 from wireproto.core.request_wire import Frame, RequestParser
-from wireproto.core.verbs import Verb
+from wireproto.core.verbs import FLAG, MAX_TOKEN, NEEDED, SPECS, Verb
 from wireproto.errors import ArgumentError
 
 KEYS = st.binary(min_size=1, max_size=1024)
@@ -25,7 +28,11 @@ TTLS = st.one_of(
     st.builds(lambda milliseconds: {"px": milliseconds}, st.integers(1, 10_000_000_000_000)),
     st.just({"keepttl": 1}),
 )
-CONDITIONS = st.sampled_from([{}, {"nx": 1}, {"xx": 1}])
+TOKENS = st.from_regex(r"[A-Za-z0-9._+-]{1,64}", fullmatch=True)
+CONDITIONS = st.one_of(
+    st.sampled_from([{}, {"nx": 1}, {"xx": 1}]),
+    st.builds(lambda name, token: {name: token}, st.sampled_from(["ver", "lease"]), TOKENS),
+)
 
 
 def parse(data: bytes) -> Frame:
@@ -44,9 +51,17 @@ def test_a_key_arrives_as_it_is(key: bytes, verb: Verb) -> None:
 
 
 @given(KEYS, st.binary(max_size=3000), TTLS, CONDITIONS)
-def test_a_write_arrives_as_it_is(key: bytes, value: bytes, ttl: dict[str, int], condition: dict[str, int]) -> None:
+def test_a_write_arrives_as_it_is(key: bytes, value: bytes, ttl: dict[str, int], condition: dict[str, Any]) -> None:
     frame = parse(encode_request(Verb.WRITE, (key, value), ttl | condition))
-    assert (frame.error, frame.arguments, frame.options) == ("", [key, value], ttl | condition)
+    tokens = {name: given.encode() for name, given in condition.items() if isinstance(given, str)}
+    assert (frame.error, frame.arguments, frame.tokens) == ("", [key, value], tokens)
+    assert frame.options == ttl | dict.fromkeys(condition, 1)
+
+
+@given(st.integers(-(2**63), 2**63 - 1))
+def test_a_step_arrives_as_it_is(by: int) -> None:
+    frame = parse(encode_request(Verb.INCR, (b"k",), {"by": by}))
+    assert (frame.error, frame.options) == ("", {"by": by})
 
 
 @pytest.mark.parametrize(
@@ -60,6 +75,13 @@ def test_a_write_arrives_as_it_is(key: bytes, value: bytes, ttl: dict[str, int],
         (Verb.WRITE, (b"k", b"v"), {"ex": 5, "sync": 8}, b"WRITE 1:k 1:v ex=5 sync=8\n"),
         (Verb.DELETE, (b"k",), {"sync": 0}, b"DELETE 1:k sync=0\n"),
         (Verb.TOUCH, (b"k",), {"ex": 1}, b"TOUCH 1:k ex=1\n"),
+        (Verb.READ, (b"k",), {"ttl": 1, "ver": 1}, b"READ 1:k ttl ver\n"),
+        (Verb.READ, (b"k",), {"lease": 5000, "early": 1}, b"READ 1:k lease=5000 early=1\n"),
+        (Verb.WRITE, (b"k", b"v"), {"ver": "a.B-9+"}, b"WRITE 1:k 1:v ver=a.B-9+\n"),
+        (Verb.WRITE, (b"k", b"v"), {"ex": 5, "stale": 9, "lease": "x"}, b"WRITE 1:k 1:v ex=5 stale=9 lease=x\n"),
+        (Verb.DELETE, (b"k",), {"lease": "x"}, b"DELETE 1:k lease=x\n"),
+        (Verb.INCR, (b"k",), {}, b"INCR 1:k\n"),
+        (Verb.INCR, (b"k",), {"by": -5, "px": 9}, b"INCR 1:k by=-5 px=9\n"),
         (Verb.PING, (), {}, b"PING\n"),
         (Verb.PING, (b"",), {}, b"PING 0:\n"),
         (Verb.STATS, (), {}, b"STATS\n"),
@@ -128,6 +150,33 @@ def test_the_longest_key_is_taken() -> None:
         (Verb.WRITE, (b"a", b"v"), {"ex": 1, "px": 1}),
         (Verb.WRITE, (b"a", b"v"), {"ex": 1, "keepttl": 1}),
         (Verb.WRITE, (b"a", b"v"), {"nx": 1, "xx": 1}),
+        (Verb.WRITE, (b"a", b"v"), {"nx": 1, "ver": "x"}),
+        (Verb.WRITE, (b"a", b"v"), {"ver": "x", "lease": "x"}),
+        (Verb.WRITE, (b"a", b"v"), {"ver": ""}),
+        (Verb.WRITE, (b"a", b"v"), {"ver": "x" * 65}),
+        (Verb.WRITE, (b"a", b"v"), {"ver": "a b"}),
+        (Verb.WRITE, (b"a", b"v"), {"ver": "a\nDELETE 1:k"}),
+        (Verb.WRITE, (b"a", b"v"), {"ver": "a\n"}),
+        (Verb.WRITE, (b"a", b"v"), {"ver": "ä"}),
+        (Verb.WRITE, (b"a", b"v"), {"ver": b"x"}),
+        (Verb.WRITE, (b"a", b"v"), {"ver": 1}),
+        (Verb.WRITE, (b"a", b"v"), {"ver": None}),
+        (Verb.WRITE, (b"a", b"v"), {"stale": 5}),
+        (Verb.WRITE, (b"a", b"v"), {"stale": 5, "keepttl": 1}),
+        (Verb.WRITE, (b"a", b"v"), {"stale": 0, "ex": 1}),
+        (Verb.WRITE, (b"a", b"v"), {"early": 5, "lease": "x"}),
+        (Verb.READ, (b"a",), {"early": 5}),
+        (Verb.READ, (b"a",), {"lease": 0}),
+        (Verb.READ, (b"a",), {"lease": 3_600_001}),
+        (Verb.READ, (b"a",), {"lease": "x"}),
+        (Verb.DELETE, (b"a",), {"ver": "x", "lease": "x"}),
+        (Verb.INCR, (b"a",), {"by": 2**63}),
+        (Verb.INCR, (b"a",), {"by": -(2**63) - 1}),
+        (Verb.INCR, (b"a",), {"by": 1.0}),
+        (Verb.INCR, (b"a",), {"by": True}),
+        (Verb.INCR, (b"a",), {"ex": 1, "px": 1}),
+        (Verb.INCR, (b"a",), {"keepttl": 1}),
+        (Verb.INCR, (b"a", b"1"), {}),
         (Verb.TOUCH, (b"a",), {}),
         (Verb.TOUCH, (b"a",), {"ex": 1, "px": 1}),
         (Verb.AUTH, (b"",), {}),
@@ -136,19 +185,31 @@ def test_the_longest_key_is_taken() -> None:
     ],
 )
 def test_what_the_server_would_refuse_is_not_written(
-    verb: Verb, arguments: tuple[bytes, ...], options: dict[str, int]
+    verb: Verb, arguments: tuple[bytes, ...], options: dict[str, Any]
 ) -> None:
     with pytest.raises(ArgumentError):
         encode_request(verb, arguments, options)
 
 
-def test_no_option_of_the_table_is_refused_by_its_own_limits() -> None:
-    from wireproto.core.verbs import FLAG, OPTIONS, SPECS
+def test_options_may_be_checked_without_a_request() -> None:
+    check_options(Verb.WRITE, {"ex": 5, "stale": 5, "lease": "x"})
+    for options in ({"ex": 0}, {"ex": 1, "px": 1}, {"stale": 5}, {"by": 1}):
+        with pytest.raises(ArgumentError):
+            check_options(Verb.WRITE, options)
 
+
+def test_no_option_of_the_table_is_refused_by_its_own_limits() -> None:
     for spec in SPECS:
         arguments = tuple(b"a" for _ in spec.arguments)
-        for name in spec.options:
-            values = (1,) if OPTIONS[name] == FLAG else (OPTIONS[name].start, OPTIONS[name].stop - 1)
+        for name, form in spec.options.items():
+            values: tuple[Any, ...]
+            if isinstance(form, range):
+                values = (form.start, form.stop - 1)
+            else:
+                values = (1,) if form is FLAG else ("a", "x" * MAX_TOKEN)
+            needed = (*NEEDED.get(name, ()), *spec.needs_one_of)
+            others = {needed[0]: 1} if needed and name not in needed else {}
             for value in values:
-                if not spec.needs_one_of or name in spec.needs_one_of:
-                    assert parse(encode_request(spec.verb, arguments, {name: value})).error == ""
+                frame = parse(encode_request(spec.verb, arguments, {name: value, **others}))
+                assert frame.error == ""
+                assert set(frame.options) == {name, *others}

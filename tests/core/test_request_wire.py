@@ -14,12 +14,13 @@ from wireproto.core.request_wire import EMPTY_LINE, Frame, RequestParser
 from wireproto.core.verbs import Verb
 
 LIMITS = Limits(max_value=5000)
-Seen = tuple[bytes, str, Verb | None, tuple[bytes, ...], tuple[tuple[str, int], ...]]
+Seen = tuple[bytes, str, Verb | None, tuple[bytes, ...], tuple[tuple[str, int | bytes], ...]]
 
 
 def seen(frame: Frame) -> Seen:
     verb = frame.spec.verb if frame.spec else None
-    return frame.tag, frame.error, verb, tuple(frame.arguments), tuple(sorted(frame.options.items()))
+    options: dict[str, int | bytes] = {**frame.options, **frame.tokens}
+    return frame.tag, frame.error, verb, tuple(frame.arguments), tuple(sorted(options.items()))
 
 
 def parse(chunks: list[bytes], *, trusted: bool = True) -> list[Seen]:
@@ -64,32 +65,43 @@ tags = st.from_regex(rb"[A-Za-z0-9_-]{1,16}", fullmatch=True)
 forms = st.sampled_from([argument, quoted])
 spaces = st.sampled_from([b" ", b"  ", b"   "])
 ends = st.sampled_from([b"\n", b"\r\n", b"\n\n", b" \n", b"\r\n\r\n"])
-write_options = st.sampled_from(
-    [b"", b" nx", b" xx", b" ex=5", b" px=70 nx", b" keepttl", b" deadline=5 trace", b" ex=10 xx trace"]
-)
+options_of = {
+    Verb.READ: st.sampled_from([b"", b" ttl", b" ttl ver", b" lease=5000", b" early=20 lease=10 replica"]),
+    Verb.WRITE: st.sampled_from(
+        [
+            *(b"", b" nx", b" xx", b" ex=5", b" px=70 nx", b" keepttl", b" deadline=5 trace", b" ex=10 xx trace"),
+            *(b" ver=q4hT0aYb0000001f", b" ex=60 stale=300 lease=-.+", b" ver=1"),
+        ]
+    ),
+    Verb.DELETE: st.sampled_from([b"", b" ver=1.5", b" lease=x sync=2"]),
+    Verb.INCR: st.sampled_from([b"", b" by=-5", b" by=9223372036854775807 ex=1", b" px=2 by=007 sync=1"]),
+}
+spellings = {b"READ": Verb.READ, b"get": Verb.READ, b"Write": Verb.WRITE, b"DEL": Verb.DELETE, b"incR": Verb.INCR}
 
 
 @st.composite
-def requests(draw: st.DrawFn) -> tuple[bytes, Seen]:
-    """A well-formed request in any of its spellings, and what it means."""
+def requests(draw: st.DrawFn, leases: bool = True) -> tuple[bytes, Seen]:
+    """A well-formed request in any of its spellings, and what it means; without `leases`, none that takes one."""
     tag = draw(st.one_of(st.just(b""), tags))
     key, form, space = draw(keys), draw(forms), draw(spaces)
-    name, verb = draw(
-        st.sampled_from([(b"READ", Verb.READ), (b"get", Verb.READ), (b"Write", Verb.WRITE), (b"DEL", Verb.DELETE)])
-    )
-    options = b""
+    name, verb = draw(st.sampled_from(list(spellings.items())))
     arguments: tuple[bytes, ...] = (key,)
     text = name + space + form(key)
     if verb is Verb.WRITE:
         value = draw(values)
         arguments = (key, value)
         text += space + draw(forms)(value)
-        options = draw(write_options)
-    elif verb is Verb.READ and draw(st.booleans()):
-        options = b" ttl"
-    meaning = {word.partition("=")[0]: int(word.partition("=")[2] or 1) for word in options.decode().split()}
+    options = draw(options_of[verb].filter(lambda words: leases or verb is not Verb.READ or b"lease" not in words))
     head = b"#%b " % tag if tag else b""
-    return head + text + options + draw(ends), (tag, "", verb, arguments, tuple(sorted(meaning.items())))
+    meaning = tuple(sorted(meaning_of(verb, word) for word in options.decode().split()))
+    return head + text + options + draw(ends), (tag, "", verb, arguments, meaning)
+
+
+def meaning_of(verb: Verb, word: str) -> tuple[str, int | bytes]:
+    """An option and its number, or its token."""
+    name, _, value = word.partition("=")
+    is_token = value and verb is not Verb.READ and name in ("ver", "lease")
+    return name, value.encode() if is_token else int(value or 1)
 
 
 @given(st.lists(requests(), max_size=6), st.lists(st.integers(0, 10_000), max_size=12))
@@ -107,6 +119,7 @@ fragments = st.one_of(
     st.sampled_from(
         (
             *(b"READ ", b"WRITE ", b"#t ", b"1:k", b" 3:abc", b"0:", b' "q"', b'"', b"\\", b" ex=1", b" nx", b"\n"),
+            *(b"INCR ", b" by=-", b"9", b" ver", b" lease=5", b"=x"),
             *(b"6000:", b"99999999:", b"999999999999:", b"\r", b"\r\n", b"\t", b" ", b"PING", b"frob ", b"=", b"#"),
         )
     ),

@@ -5,8 +5,21 @@ from __future__ import annotations
 import pytest
 
 from wireproto.core.limits import Limits
-from wireproto.core.request_wire import RequestParser
-from wireproto.core.verbs import BY_NAME, OPTIONS, SPECS, Verb, VerbSpec, help_text
+from wireproto.core.request_wire import Frame, RequestParser
+from wireproto.core.verbs import (
+    BY_NAME,
+    EXCLUSIVE,
+    FLAG,
+    MAX_TOKEN,
+    NEEDED,
+    OPAQUE,
+    OPTIONS,
+    SPECS,
+    Verb,
+    VerbSpec,
+    contradiction,
+    help_text,
+)
 
 
 def test_every_verb_is_declared_once() -> None:
@@ -16,6 +29,14 @@ def test_every_verb_is_declared_once() -> None:
 
 def test_every_option_is_declared() -> None:
     assert {option for spec in SPECS for option in spec.options} == set(OPTIONS)
+
+
+def read(text: str) -> Frame:
+    parser = RequestParser(Limits())
+    parser.trusted = True
+    frame, _ = parser.read(text.encode() + b"\n", 0)
+    assert frame is not None
+    return frame
 
 
 @pytest.mark.parametrize(
@@ -35,11 +56,54 @@ def test_every_option_is_declared() -> None:
     ],
 )
 def test_options_about_replicas(text: str, options: dict[str, int], error: str) -> None:
-    parser = RequestParser(Limits())
-    parser.trusted = True
-    frame, _ = parser.read(text.encode() + b"\n", 0)
-    assert frame is not None
+    frame = read(text)
     assert (frame.options, frame.text) == (options, error)
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers", "tokens"),
+    [
+        ("READ 1:k ver", {"ver": 1}, {}),
+        ("READ 1:k lease=3600000", {"lease": 3_600_000}, {}),
+        ("READ 1:k ttl ver replica lease=1 early=86400000", None, {}),
+        ("WRITE 1:k 1:v ver=q4hT0aYb0000001f", {"ver": 1}, {"ver": b"q4hT0aYb0000001f"}),
+        ("WRITE 1:k 1:v lease=-+. ex=5", {"lease": 1, "ex": 5}, {"lease": b"-+."}),
+        ("WRITE 1:k 1:v px=1 stale=10000000000", {"px": 1, "stale": 10_000_000_000}, {}),
+        ("WRITE 1:k 1:v ver=" + "x" * MAX_TOKEN, {"ver": 1}, {"ver": b"x" * MAX_TOKEN}),
+        ("DELETE 1:k ver=7 sync=1", {"ver": 1, "sync": 1}, {"ver": b"7"}),
+        ("DELETE 1:k lease=7", {"lease": 1}, {"lease": b"7"}),
+        ("INCR 1:k", {}, {}),
+        ("INCR 1:k by=-9223372036854775808 px=5", {"by": -(2**63), "px": 5}, {}),
+        ("INCR 1:k by=9223372036854775807", {"by": 2**63 - 1}, {}),
+        ("INCR 1:k by=-007", {"by": -7}, {}),
+    ],
+)
+def test_numbers_and_tokens(text: str, numbers: dict[str, int] | None, tokens: dict[str, bytes]) -> None:
+    frame = read(text)
+    assert (frame.text, frame.tokens) == ("", tokens)
+    assert numbers is None or frame.options == numbers
+
+
+def test_the_same_option_may_take_another_form_with_another_verb() -> None:
+    forms = {spec.verb: spec.options for spec in SPECS}
+    assert (forms[Verb.READ]["ver"], forms[Verb.WRITE]["ver"], forms[Verb.DELETE]["ver"]) == (FLAG, OPAQUE, OPAQUE)
+    assert isinstance(forms[Verb.READ]["lease"], range)
+    assert (forms[Verb.WRITE]["lease"], forms[Verb.DELETE]["lease"]) == (OPAQUE, OPAQUE)
+
+
+def test_what_excludes_and_what_needs_another_is_an_option() -> None:
+    for group in EXCLUSIVE:
+        assert set(group) <= set(OPTIONS)
+    for name, others in NEEDED.items():
+        assert {name, *others} <= set(OPTIONS)
+    for spec in SPECS:
+        assert set(spec.option_permissions) <= set(spec.options)
+
+
+def test_a_read_may_want_the_version_and_the_lease_at_once() -> None:
+    assert contradiction(BY_NAME[b"READ"], {"ver", "lease"}) == ""
+    assert contradiction(BY_NAME[b"WRITE"], {"ver", "lease"}) == "at most one of nx xx ver lease"
+    assert contradiction(BY_NAME[b"DELETE"], {"ver", "lease"}) == "at most one of ver lease"
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.verb.name)
