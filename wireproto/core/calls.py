@@ -124,7 +124,7 @@ class Calls(Generic[V]):
     ) -> Call[int]:
         """What the counter is then."""
         words = _words(ex, px, sync=sync)
-        if by != 1:
+        if by != 1 or type(by) is not int:
             words["by"] = by
         return Call(encode_request(Verb.INCR, (key_bytes(key),), words), COUNTING)
 

@@ -80,8 +80,9 @@ def _value(answer: Answer) -> bytes | None:
 
 def _seconds(answer: Answer, option: str) -> float | None:
     """A time that a reply tells in milliseconds, or None if it tells none."""
-    milliseconds = None if isinstance(answer, bytes) else answer.options.get(option)
-    return None if milliseconds is None else whole_number(milliseconds) / 1000
+    if isinstance(answer, bytes) or option not in answer.options:
+        return None
+    return whole_number(answer.options[option] or "") / 1000
 
 
 def _version(answer: Answer) -> str:
