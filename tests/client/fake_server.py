@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import ssl
 import threading
@@ -149,16 +150,22 @@ class FakeServer:
 class Cache:
     """A script that serves a dictionary; with a delay, every answer comes after a random time, out of order.
 
-    AUTH takes the API key `key`, and gives tokens that live `token_lifetime` seconds.
+    AUTH takes the API key `key`, and gives tokens that live `token_lifetime` seconds. Leases and values do not end by
+    themselves, but stale values can be put in.
     """
 
     def __init__(self, *, max_delay: float = 0.0, token_lifetime: int = 900, needs_login: bool = False) -> None:
         self.values: dict[bytes, bytes] = {}
+        self.stale: dict[bytes, bytes] = {}
+        """What is served only with a lease."""
+        self.versions: dict[bytes, bytes] = {}
+        self.leases: dict[bytes, bytes] = {}
         self.tokens: set[bytes] = set()
         self.needs_login = needs_login
         self._max_delay = max_delay
         self._lifetime = token_lifetime
         self._random = random.Random(7)
+        self._stamps = itertools.count(1)
 
     async def __call__(self, peer: Peer) -> None:
         loop = asyncio.get_running_loop()
@@ -187,25 +194,72 @@ class Cache:
     def answer(self, frame: Frame) -> bytes:
         """The reply to a request, without tag and LF."""
         assert frame.spec is not None
-        verb, arguments, options = frame.spec.verb, frame.arguments, frame.options
+        verb, options, key = frame.spec.verb, frame.options, (*frame.arguments, b"")[0]
         if verb is Verb.READ:
-            value = self.values.get(arguments[0])
-            if value is None:
-                return b"MISS"
-            return b"OK %d:%b%b" % (len(value), value, b" ttl=1500" if "ttl" in options else b"")
+            return self._read(key, frame)
         if verb is Verb.WRITE:
-            if ("nx" in options and arguments[0] in self.values) or (
-                "xx" in options and arguments[0] not in self.values
-            ):
+            if not self._holds(key, frame):
                 return b"CONFLICT"
-            self.values[arguments[0]] = arguments[1]
-            return b"OK"
+            self._store(key, frame.arguments[1])
+            return b"OK ver=%b" % self.versions[key] if "ver" in options else b"OK"
         if verb is Verb.DELETE:
-            return b"OK" if self.values.pop(arguments[0], None) is not None else b"MISS"
+            return self._delete(key, frame)
+        if verb is Verb.INCR:
+            return self._count(key, options.get("by", 1))
         if verb is Verb.TOUCH:
-            return b"OK" if arguments[0] in self.values else b"MISS"
+            return b"OK" if key in self.values else b"MISS"
         if verb is Verb.WHERE:
             return b"OK 7:shard-2 13:master up h:1 22:replica up lag_ms=3 /s role=master state=up"
         if verb is Verb.STATS:
             return b'OK 16:{"version": "0"}'
         return b"OK"
+
+    def _read(self, key: bytes, frame: Frame) -> bytes:
+        value, options = self.values.get(key), b""
+        if value is None and "lease" in frame.options:
+            value = self.stale.get(key)
+            options = b"" if value is None else b" stale"
+            if key in self.leases:
+                options += b" held=%d" % frame.options["lease"]
+            else:
+                self.leases[key] = self._stamp()
+                options += b" lease=%b" % self.leases[key]
+        elif value is not None:
+            options += b" ttl=1500" if "ttl" in frame.options else b""
+            options += b" ver=%b" % self.versions[key] if "ver" in frame.options else b""
+        return b"MISS" + options if value is None else b"OK %d:%b%b" % (len(value), value, options)
+
+    def _holds(self, key: bytes, frame: Frame) -> bool:
+        for name, token in frame.tokens.items():
+            if (self.versions if name == "ver" else self.leases).get(key) != token:
+                return False
+        return not (
+            ("nx" in frame.options and key in self.values) or ("xx" in frame.options and key not in self.values)
+        )
+
+    def _store(self, key: bytes, value: bytes) -> None:
+        self._forget(key)
+        self.values[key] = value
+        self.versions[key] = self._stamp()
+
+    def _forget(self, key: bytes) -> bool:
+        for table in (self.stale, self.versions, self.leases):
+            table.pop(key, None)
+        return self.values.pop(key, None) is not None
+
+    def _delete(self, key: bytes, frame: Frame) -> bytes:
+        if "lease" in frame.tokens:
+            return b"OK" if self.leases.get(key) == frame.tokens["lease"] and self.leases.pop(key) else b"CONFLICT"
+        if key in self.values and not self._holds(key, frame):
+            return b"CONFLICT"
+        return b"OK" if self._forget(key) else b"MISS"
+
+    def _count(self, key: bytes, by: int) -> bytes:
+        value = self.values.get(key, b"0")
+        if not value.removeprefix(b"-").isdigit():
+            return b"ERR TYPE :the value is no counter"
+        self._store(key, b"%d" % (int(value) + by))
+        return b"OK %d:%b" % (len(self.values[key]), self.values[key])
+
+    def _stamp(self) -> bytes:
+        return b"stamp-%d" % next(self._stamps)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 from tests.client.fake_server import Peer, Script
 
@@ -78,14 +81,15 @@ def cut_after(count: int, stream: bytes) -> Script:
     return script
 
 
-def options_heard(heard: list[dict[str, int]]) -> Script:
-    """Answers with a hit (READ) or OK, and notes the options of each request."""
+def options_heard(heard: list[dict[str, Any]], answers: Mapping[str, bytes] = MappingProxyType({})) -> Script:
+    """Notes the options of each request, and answers as `answers` says by verb: else with a hit (READ) or OK."""
 
     async def script(peer: Peer) -> None:
         while True:
             frame = await peer.request()
-            heard.append(frame.options)
-            peer.answer(frame, HIT if peer.server.heard[-1] == "READ" else b"OK")
+            heard.append(frame.options | {name: token.decode() for name, token in frame.tokens.items()})
+            verb = peer.server.heard[-1]
+            peer.answer(frame, answers.get(verb, HIT if verb == "READ" else b"OK"))
 
     return script
 

@@ -29,7 +29,7 @@ def test_requests() -> None:
     assert RAW.write("k", b"v", sync=0).request == b"WRITE 1:k 1:v sync=0\n"
     assert RAW.delete("k", sync=0).request == b"DELETE 1:k sync=0\n"
     assert RAW.delete("k", version="a").request == b"DELETE 1:k ver=a\n"
-    assert RAW.delete("k", 1, "a").request == b"DELETE 1:k ver=a sync=1\n"
+    assert RAW.delete("k", 1, "a").request == b"DELETE 1:k sync=1 ver=a\n"
     assert RAW.give_back("k", "a").request == b"DELETE 1:k lease=a\n"
     assert RAW.touch("k", px=5).request == b"TOUCH 1:k px=5\n"
     assert RAW.ping().request == b"PING\n"

@@ -23,7 +23,7 @@ def test_what_was_there_is_written_only_over_the_version_that_was_read() -> None
     changing = update(ex=60, sync=1)
     assert changing.reading.request == b"READ 1:k ttl ver\n"
     assert changing.note(Value(b"v", None, "a")) == b"v"
-    assert changing.writing(b"w").request == b"WRITE 1:k 1:w ex=60 ver=a sync=1\n"
+    assert changing.writing(b"w").request == b"WRITE 1:k 1:w ex=60 sync=1 ver=a\n"
     assert not changing.writing(b"w").kind.harmless
 
 

@@ -33,7 +33,7 @@ from wireproto.core.request_encoding import (
     with_options,
 )
 from wireproto.core.results import Leased, Value
-from wireproto.core.store_options import Storing, WritingMany
+from wireproto.core.store_options import Storing
 from wireproto.core.verbs import Verb
 from wireproto.errors import ArgumentError, RequestError
 
@@ -99,12 +99,20 @@ class Calls(Generic[V]):
         sync: int | None = None,
     ) -> Call[bool]:
         """Whether the value was stored: False when its condition did not hold."""
-        words = _words(ex, px, keepttl, stale, nx, xx, version, lease, sync)
+        words = _storing(ex, px, keepttl, stale, sync)
+        if nx:
+            words["nx"] = 1
+        if xx:
+            words["xx"] = 1
+        if version is not None:
+            words["ver"] = version
+        if lease is not None:
+            words["lease"] = lease
         return Call(self._write_request(key, value, words), WRITING)
 
     def compare_and_set(self, key: Key, value: V, version: str, **storing: Unpack[Storing]) -> Call[str | None]:
         """The version of what was stored, or None when the key has another than `version`."""
-        words = _words(**storing)
+        words = _storing(**storing)
         words["ver"] = version
         return Call(self._write_request(key, value, words), COMPARING)
 
@@ -112,7 +120,10 @@ class Calls(Generic[V]):
         """Whether there was such a key. With `version`, ConflictError is the outcome if it has another."""
         if sync is None and version is None:
             return Call(encode_key_request(_DELETE, key), DELETING)
-        request = encode_request(_DELETE, (key_bytes(key),), _words(version=version, sync=sync))
+        words = _storing(sync=sync)
+        if version is not None:
+            words["ver"] = version
+        request = encode_request(_DELETE, (key_bytes(key),), words)
         return Call(request, DELETING if version is None else DELETING_VERSION)
 
     def give_back(self, key: Key, lease: str) -> Call[bool]:
@@ -123,14 +134,14 @@ class Calls(Generic[V]):
         self, key: Key, by: int = 1, *, ex: int | None = None, px: int | None = None, sync: int | None = None
     ) -> Call[int]:
         """What the counter is then."""
-        words = _words(ex, px, sync=sync)
+        words = _storing(ex, px, sync=sync)
         if by != 1 or type(by) is not int:
             words["by"] = by
         return Call(encode_request(Verb.INCR, (key_bytes(key),), words), COUNTING)
 
     def touch(self, key: Key, *, ex: int | None = None, px: int | None = None) -> Call[bool]:
         """Whether there was such a key; it has a new time to live then."""
-        return Call(encode_request(Verb.TOUCH, (key_bytes(key),), _words(ex, px)), DELETING)
+        return Call(encode_request(Verb.TOUCH, (key_bytes(key),), _storing(ex, px)), DELETING)
 
     def ping(self) -> Call[None]:
         """Nothing but the round trip."""
@@ -163,10 +174,11 @@ class Calls(Generic[V]):
         return lambda keys: with_options(_DELETE, encode_key_requests(_DELETE, keys), {"sync": sync})
 
     def write_requests(
-        self, values: Mapping[Any, V], **options: Unpack[WritingMany]
+        self, values: Mapping[Any, V], *, nx: bool = False, xx: bool = False, **storing: Unpack[Storing]
     ) -> Callable[[list[Any]], list[Any]]:
         """As `write`, for keys of `values`."""
-        words = _words(**options)
+        words = _storing(**storing)
+        words |= {name: 1 for name, wanted in (("nx", nx), ("xx", xx)) if wanted}
 
         def encode(keys: list[Any]) -> list[Any]:
             requests: list[Any] = []
@@ -183,7 +195,7 @@ class Calls(Generic[V]):
 
     def check_storing(self, **storing: Unpack[Storing]) -> None:
         """Raise ArgumentError now for what `write` would refuse, before there is a value."""
-        check_options(_WRITE, _words(**storing))
+        check_options(_WRITE, _storing(**storing))
 
     def _write_request(self, key: Key, value: V, options: Mapping[str, Any]) -> bytes:
         return encode_request(_WRITE, (key_bytes(key), encoded(self._codec, value)), options)
@@ -195,18 +207,14 @@ def _read_request(key: Key, options: dict[str, int], replica: bool) -> bytes:
     return encode_request(_READ, (key_bytes(key),), options)
 
 
-def _words(
+def _storing(
     ex: int | None = None,
     px: int | None = None,
     keepttl: bool = False,
     stale: int | None = None,
-    nx: bool = False,
-    xx: bool = False,
-    version: str | None = None,
-    lease: str | None = None,
     sync: int | None = None,
 ) -> dict[str, Any]:
-    """The options of a call as the protocol names them."""
+    """The options that say how something is stored, as the protocol names them."""
     words: dict[str, Any] = {}
     if ex is not None:
         words["ex"] = ex
@@ -216,14 +224,6 @@ def _words(
         words["keepttl"] = 1
     if stale is not None:
         words["stale"] = stale
-    if nx:
-        words["nx"] = 1
-    if xx:
-        words["xx"] = 1
-    if version is not None:
-        words["ver"] = version
-    if lease is not None:
-        words["lease"] = lease
     if sync is not None:
         words["sync"] = sync
     return words
