@@ -125,7 +125,7 @@ async def test_pipeline() -> None:
 
 
 async def test_what_is_asked_of_replicas() -> None:
-    heard: list[dict[str, int]] = []
+    heard: list[dict[str, Any]] = []
     with FakeServer(scripts.options_heard(heard)) as server:
         async with AsyncClient(server.url) as client:
             assert await client.read("k", replica=True) == b"v"

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,15 +56,50 @@ def test_conditions(server: FakeServer) -> None:
     assert run(server, "write", "k", "v", "--xx", "--keepttl") == 0
 
 
+def test_versions(server: FakeServer, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert run(server, "read", "k", "--version") == 1
+    assert run(server, "write", "k", "v") == 0
+    capsysbinary.readouterr()
+    assert run(server, "read", "k", "--version") == 0
+    assert capsysbinary.readouterr() == (b"v", b"version stamp-1\n")
+    assert run(server, "read", "k", "--ttl", "--version") == 0
+    assert capsysbinary.readouterr() == (b"v", b"1.500 s left\nversion stamp-1\n")
+    assert run(server, "write", "k", "w", "--if-version", "stamp-1", "--ex", "5") == 0
+    assert run(server, "write", "k", "x", "--if-version", "stamp-1") == 1
+    assert run(server, "delete", "k", "--if-version", "stamp-1") == 1
+    said = capsysbinary.readouterr().err.splitlines()
+    assert said == [
+        b"wireproto: not written: the key is not what it was",
+        b"wireproto: not removed: the key is not what it was",
+    ]
+    assert run(server, "delete", "k", "--if-version", "stamp-2") == 0
+    assert run(server, "delete", "k", "--if-version", "stamp-2") == 1
+    assert capsysbinary.readouterr().err == b"wireproto: no such key\n"
+    assert run(server, "write", "k", "v", "--if-version", "") == 2
+
+
+def test_counters(server: FakeServer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(server, "incr", "n") == 0
+    assert run(server, "incr", "n", "--by", "41", "--ex", "60") == 0
+    assert run(server, "incr", "n", "--by", "-50", "--px", "60") == 0
+    assert capsys.readouterr() == ("1\n42\n-8\n", "")
+    assert run(server, "write", "n", "word") == 0
+    assert run(server, "incr", "n") == 3
+    assert "TYPE: the value is no counter (took effect: no)" in capsys.readouterr().err
+    assert run(server, "incr", "n", "--by", str(2**63)) == 2
+
+
 def test_what_is_asked_of_replicas(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
-    heard: list[dict[str, int]] = []
+    heard: list[dict[str, Any]] = []
     with FakeServer(scripts.options_heard(heard)) as server:
         assert run(server, "read", "k", "--replica") == 0
         assert run(server, "read", "k", "--replica", "--ttl") == 0
         assert run(server, "write", "k", "v", "--sync", "1") == 0
         assert run(server, "delete", "k", "--sync", "2") == 0
         assert run(server, "delete", "k", "--sync", "9") == 2
-    assert heard == [{"replica": 1}, {"replica": 1, "ttl": 1}, {"sync": 1}, {"sync": 2}]
+        assert run(server, "write", "k", "v", "--ex", "60", "--stale", "300") == 0
+        assert run(server, "write", "k", "v", "--stale", "300") == 2
+    assert heard == [{"replica": 1}, {"replica": 1, "ttl": 1}, {"sync": 1}, {"sync": 2}, {"ex": 60, "stale": 300}]
     assert b"sync is a whole number from 0 to 8" in capsysbinary.readouterr().err
     with FakeServer(scripts.refuse(b"ERR NOSYNC :0 of 1 replicas")) as server:
         assert run(server, "write", "k", "v", "--sync", "1") == 3
@@ -115,6 +151,13 @@ def test_about_the_server(server: FakeServer, capsys: pytest.CaptureFixture[str]
         ["write", "k", "v", "--ex", "soon"],
         ["write", "k", "v", "--ex", "1", "--px", "1"],
         ["write", "k", "v", "--nx", "--xx"],
+        ["write", "k", "v", "--nx", "--if-version", "x"],
+        ["write", "k", "v", "--stale", "soon"],
+        ["incr"],
+        ["incr", "n", "5"],
+        ["incr", "n", "--by", "one"],
+        ["incr", "n", "--ex", "1", "--px", "1"],
+        ["read", "k", "--if-version", "x"],
         ["touch", "k"],
         ["ping", "x"],
         ["read", "k", "--timeout", "soon"],

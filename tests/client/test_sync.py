@@ -141,7 +141,7 @@ def test_a_large_pipeline_to_a_server_that_reads_only_after_it_has_written() -> 
 
 
 def test_what_is_asked_of_replicas() -> None:
-    heard: list[dict[str, int]] = []
+    heard: list[dict[str, Any]] = []
     with FakeServer(scripts.options_heard(heard)) as server, Client(server.url) as client:
         assert client.read("k", replica=True) == b"v"
         assert client.read("k", with_ttl=True, replica=True) == Value(b"v", None)
