@@ -21,7 +21,7 @@ run: $(VENV)/.run
 
 test: check test-pure test-installed
 
-test-pure: $(VENV)/.test
+test-pure: $(VENV)/.test $(VENV)/.hosts
 	EXPECTED_BUILD=pure $(BIN)/python -m pytest -n 4 $(ARGS)
 
 test-installed: $(VENV)/.test $(INSTALLED)/.done
@@ -85,6 +85,11 @@ $(VENV)/.run: setup.cfg pyproject.toml | $(VENV)/bin/python
 $(VENV)/.test: setup.cfg pyproject.toml | $(VENV)/bin/python
 	WIREPROTO_COMPILE=0 $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@ $(VENV)/.run
+
+# The tests that the adapters' hosts have for their own backends, from their source distributions.
+$(VENV)/.hosts: tests/adapters/hosts.py | $(VENV)/.test
+	$(BIN)/python -m tests.adapters.hosts
+	@touch $@
 
 $(VENV)/.bench: setup.cfg pyproject.toml | $(VENV)/bin/python
 	WIREPROTO_COMPILE=0 $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'

@@ -12,6 +12,7 @@ from wireproto import errors
 
 PACKAGE = Path(wireproto.__file__).parent
 FORBIDDEN_IN_CORE = {"asyncio", "socket", "ssl", "time", "os", "random", "secrets", "logging", "threading"}
+BELOW_CLIENTS = ("wireproto.core", "wireproto.errors")
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -35,11 +36,15 @@ def test_imports_go_down(path: Path) -> None:
     ours = {name for name in names if name.startswith("wireproto.")}
     if room == "core":
         assert not {name.partition(".")[0] for name in names} & FORBIDDEN_IN_CORE
-        assert all(name.startswith(("wireproto.core", "wireproto.errors")) for name in ours)
+        assert all(name.startswith(BELOW_CLIENTS) for name in ours)
     if room == "server":
         assert not any(name.startswith("wireproto.client") for name in ours)
     if room == "client":
         assert not any(name.startswith("wireproto.server") for name in ours)
+    if room == "adapters":
+        assert all(name.startswith(("wireproto.adapters", "wireproto.client", *BELOW_CLIENTS)) for name in ours)
+    else:
+        assert not any(name.startswith("wireproto.adapters") for name in ours)
 
 
 def test_core_has_no_circles() -> None:

@@ -49,7 +49,9 @@ class WireprotoCache(BaseCache):  # type: ignore[misc]  # Django has no types
         self._serializer = _made(options.pop("serializer", None))
         clear_within = options.pop("clear_within", None)
         self._client = shared_client(location or None, options)
-        self._keyspace = shared_keyspace(self._client, self.key_prefix, clear_within)
+        # Django's keys have the prefix already; that of the keyspace says what is cleared together.
+        cleared = "" if clear_within is None else self.key_prefix
+        self._keyspace = shared_keyspace(self._client, cleared, clear_within)
 
     def get_backend_timeout(self, timeout: Any = DEFAULT_TIMEOUT) -> float | None:
         """Seconds, 0 for what shall not be stored, None for ever."""
