@@ -90,6 +90,18 @@ def test_with_no_time_others_notice_at_once(client: Client[bytes], prefix: str) 
     assert other.key("k") == clearing.key("k")
 
 
+def test_for_many_keys_the_generation_is_asked_for_once(
+    client: Client[bytes], prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keyspace = Keyspace(client, prefix, 0)
+    expected = [keyspace.key("a"), keyspace.key("b"), keyspace.key("a")]
+    asked: list[bytes] = []
+    read = client.read
+    monkeypatch.setattr(client, "read", lambda key: asked.append(key) or read(key))
+    assert keyspace.keys(["a", "b", "a"]) == expected
+    assert len(asked) == 1
+
+
 def test_a_lost_generation_brings_nothing_back(client: Client[bytes], prefix: str) -> None:
     keyspace = Keyspace(client, prefix, 0)
     seen = {keyspace.key("k")}

@@ -60,7 +60,7 @@ class WireprotoCache(BaseCache):
 
     def get_many(self, *keys: str) -> list[Any]:
         """The values, None where there is none. Raises if any of them cannot be read."""
-        stored = [self._keyspace.key(key) for key in keys]
+        stored = self._keyspace.keys(keys)
         answers = self._client.read_many(stored)
         return [self._loaded(_or_raise(answers[key])) for key in stored]
 
@@ -74,17 +74,14 @@ class WireprotoCache(BaseCache):
 
     def set_many(self, mapping: dict[str, Any], timeout: Timeout = None) -> list[Any]:
         """Store values; the keys that were stored. Raises only if none could be."""
-        stored: dict[bytes, bytes] = {}
-        names: dict[bytes, str] = {}
-        for name, value in mapping.items():
-            if (data := self._dumped(value)) is not None:
-                key = self._keyspace.key(name)
-                stored[key], names[key] = data, name
+        dumped = {name: data for name, value in mapping.items() if (data := self._dumped(value)) is not None}
+        names = dict(zip(self._keyspace.keys(dumped), dumped, strict=True))
         seconds = self._normalize_timeout(timeout)
         if seconds < 0:
-            deleted = self._client.delete_many(stored)
+            deleted = self._client.delete_many(names)
             return [names[key] for key, outcome in deleted.items() if not isinstance(outcome, RequestError)]
-        written = self._client.write_many(stored, **lifetime(seconds or None))
+        values = {key: dumped[name] for key, name in names.items()}
+        written = self._client.write_many(values, **lifetime(seconds or None))
         return [names[key] for key, outcome in written.items() if outcome is True]
 
     def delete(self, key: str) -> bool:
@@ -96,7 +93,7 @@ class WireprotoCache(BaseCache):
 
         Raises RuntimeError if some could not be removed, unless `ignore_delete_many_errors`.
         """
-        names = {self._keyspace.key(key): key for key in keys}
+        names = dict(zip(self._keyspace.keys(keys), keys, strict=True))
         outcomes = self._client.delete_many(names)
         failed = [names[key] for key, outcome in outcomes.items() if isinstance(outcome, RequestError)]
         if failed and not self.ignore_delete_many_errors:

@@ -114,7 +114,7 @@ class WireprotoCache(BaseCache):  # type: ignore[misc]  # Django has no types
 
     def get_many(self, keys: Iterable[Any], version: int | None = None) -> dict[Any, Any]:
         """The values of the keys that have one. Raises if any of them cannot be read."""
-        names = {self._stored(key, version): key for key in keys}
+        names = self._names(keys, version)
         found = {}
         for stored, outcome in self._client.read_many(names).items():
             if isinstance(outcome, RequestError):
@@ -127,7 +127,7 @@ class WireprotoCache(BaseCache):  # type: ignore[misc]  # Django has no types
         self, data: Mapping[Any, Any], timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
     ) -> list[Any]:
         """Store values; the keys that could not be stored. Raises only if none could be."""
-        names = {self._stored(key, version): key for key in data}
+        names = self._names(data, version)
         seconds = self.get_backend_timeout(timeout)
         outcomes: Mapping[bytes, bool | RequestError]
         if seconds == 0:
@@ -139,7 +139,7 @@ class WireprotoCache(BaseCache):  # type: ignore[misc]  # Django has no types
 
     def delete_many(self, keys: Iterable[Any], version: int | None = None) -> None:
         """Remove keys. Raises if any of them cannot be removed."""
-        for outcome in self._client.delete_many([self._stored(key, version) for key in keys]).values():
+        for outcome in self._client.delete_many(self._names(keys, version)).values():
             if isinstance(outcome, RequestError):
                 raise outcome
 
@@ -171,6 +171,11 @@ class WireprotoCache(BaseCache):  # type: ignore[misc]  # Django has no types
 
     def _stored(self, key: Any, version: int | None) -> bytes:
         return self._keyspace.key(self.make_and_validate_key(key, version=version))
+
+    def _names(self, keys: Iterable[Any], version: int | None) -> dict[bytes, Any]:
+        """The keys by how they are stored."""
+        made = {self.make_and_validate_key(key, version=version): key for key in keys}
+        return dict(zip(self._keyspace.keys(made), made.values(), strict=True))
 
     def _dumped(self, value: Any) -> bytes:
         data = self._serializer.dumps(value)

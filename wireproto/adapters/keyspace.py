@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from wireproto.client.sync import Client
@@ -64,19 +64,30 @@ class Keyspace:
 
     def key(self, name: object) -> bytes:
         """How a key is stored. Raises a RequestError if the generation cannot be read."""
-        prefix = self._prefix if isinstance(self._prefix, str) else self._prefix()
-        if self._clear_within is None:
-            return stored_key(f"{prefix}{name}")
-        return stored_key(f"{prefix}{self._generation(prefix, self._clear_within)}:{name}")
+        return stored_key(f"{self._head()}{name}")
+
+    def keys(self, names: Iterable[object]) -> list[bytes]:
+        """How keys are stored, in their order; the generation is asked for once at the most."""
+        head = self._head()
+        return [stored_key(f"{head}{name}") for name in names]
 
     def clear(self) -> None:
         """Let nobody find any of the keys again. Raises NotImplementedError without `clear_within`."""
         if self._clear_within is None:
             raise NotImplementedError(NO_CLEAR)
-        prefix = self._prefix if isinstance(self._prefix, str) else self._prefix()
+        prefix = self._current_prefix()
         now, generation = self._clock(), _new_generation()
         self._client.write(_place(prefix), generation.encode())
         self._keep(prefix, now, generation)
+
+    def _current_prefix(self) -> str:
+        return self._prefix if isinstance(self._prefix, str) else self._prefix()
+
+    def _head(self) -> str:
+        prefix = self._current_prefix()
+        if self._clear_within is None:
+            return prefix
+        return f"{prefix}{self._generation(prefix, self._clear_within)}:"
 
     def _generation(self, prefix: str, clear_within: float) -> str:
         now = self._clock()
@@ -94,7 +105,7 @@ class Keyspace:
             mine = _new_generation().encode()
             # False: somebody else was faster, and theirs counts; it is gone again only if memory is very short.
             stored = mine if self._client.write(place, mine, nx=True) else self._client.read(place) or mine
-        return stored.decode("ascii")
+        return stored.decode("latin-1")  # any bytes: it is not known who wrote them
 
     def _keep(self, prefix: str, asked: float, generation: str) -> None:
         if len(self._generations) >= _MOST_PREFIXES:
