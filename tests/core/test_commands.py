@@ -103,8 +103,8 @@ def test_commands(verb: Verb, arguments: list[bytes], options: dict[str, int], e
         ("DELETE", {"ver": 1}, {"ver": b"x"}, DELETE_IF, DELETE_SCRIPT, [b"ver", b"x"]),
         ("DELETE", {"lease": 1}, {"lease": b"x"}, DELETE_IF, DELETE_SCRIPT, [b"lease", b"x"]),
         ("TOUCH", {"ex": 3}, {}, 4, TOUCH_SCRIPT, [b"3000"]),
-        ("INCR", {}, {}, 5, INCR_SCRIPT, [b"1", b""]),
-        ("INCR", {"by": -5, "ex": 3}, {}, 5, INCR_SCRIPT, [b"-5", b"3000"]),
+        ("INCR", {}, {}, 10, INCR_SCRIPT, [b"1", b""]),
+        ("INCR", {"by": -5, "ex": 3}, {}, 10, INCR_SCRIPT, [b"-5", b"3000"]),
     ],
 )
 def test_what_a_script_is_told(
@@ -138,6 +138,49 @@ def test_heads_made_beforehand_agree_with_commands_made_on_the_way(length: int) 
     for plain in COMMANDS.plain.values():
         verb = Verb(plain.kind)
         arguments, tail = ([key, b"vv"], b"\r\n$2\r\nvv") if verb is Verb.WRITE else ([key], b"")
+        if verb is Verb.INCR:
+            tail = COMMANDS.incr_tail(b"", NOW)
         assert plain.heads[length] + key + tail == command_of(verb, arguments, {})[1]
     expiring = COMMANDS.expiring_write_heads[length] + key + b"\r\n$2\r\nvv\r\n$2\r\nPX\r\n$2\r\n77"
     assert expiring == command_of(Verb.WRITE, [key, b"vv"], {"px": 77})[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        (b"", {}),
+        (b" by=5", {"by": 5}),
+        (b" by=-5 ex=60", {"by": -5, "ex": 60}),
+        (b" ex=1", {"ex": 1}),
+        (b" px=1500", {"px": 1500}),
+        (b" by=999999999999999999 px=999999999", {"by": 10**18 - 1, "px": 999_999_999}),
+    ],
+)
+def test_the_tail_of_a_plain_incr_agrees_with_the_command_made_on_the_way(text: bytes, options: dict[str, int]) -> None:
+    command = COMMANDS.incr_heads[1] + b"k" + COMMANDS.incr_tail(text, NOW)
+    assert command == command_of(Verb.INCR, [b"k"], options)[1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b" by=0",
+        b" by=+1",
+        b" by=1_0",
+        b" by=01",
+        b" by=-",
+        b" ex=0",
+        b" ex=060",
+        b" ex=1 px=1",
+        b" ex=1 by=1",
+        b"  by=1",
+        b" by=1 ",
+        b" by=1\r",
+        b" trace",
+        b" by=9999999999999999999",
+        b" sync=1",
+        b"x",
+    ],
+)
+def test_an_incr_that_is_not_plain_is_left_to_the_full_parser(text: bytes) -> None:
+    assert COMMANDS.incr_tail(text, NOW) == b""

@@ -7,6 +7,7 @@ is done by a script (`scripts`). A value's stored form is `stored_values`', `sea
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple, Protocol
@@ -28,11 +29,11 @@ READ: Final = 1
 WRITE: Final = 2
 DELETE: Final = 3
 TOUCH: Final = 4
+INCR: Final = 10
 """The kinds of replies to expect, each numbered as its verb."""
-INCR: Final = 5
-WRITE_VERSION: Final = 6
+WRITE_VERSION: Final = 11
 """A WRITE with `ver=`."""
-DELETE_IF: Final = 7
+DELETE_IF: Final = 12
 """A DELETE with a condition."""
 READ_SCRIPTED: Final = 16
 """A READ by script; added to it is what the reply is to tell."""
@@ -62,6 +63,9 @@ BULK_HEADS: Final[list[bytes]] = [bulk_head(length) for length in range(MAX_BULK
 """`BULK_HEADS[n]` is `bulk_head(n)`. A look-up costs 20 ns, formatting 90."""
 EX_HEAD: Final = bulk_head(2) + b"EX"
 PX_HEAD: Final = bulk_head(2) + b"PX"
+
+
+_PLAIN_INCR: Final = re.compile(rb"(?: by=(-?[1-9][0-9]{0,17}))?(?: ex=([1-9][0-9]{0,8})| px=([1-9][0-9]{0,8}))?")
 
 
 class PlainVerb(NamedTuple):
@@ -98,7 +102,7 @@ class NamespaceCommands:
     own, so that nothing has to be appended to a key: `node_pipeline` puts that right at the ends of each write.
     """
 
-    __slots__ = ("expiring_write_heads", "plain", "prefix", "read_heads")
+    __slots__ = ("expiring_write_heads", "incr_heads", "plain", "prefix", "read_heads")
 
     def __init__(self, namespace: str) -> None:
         prefix = namespace.encode("ascii") + b":"
@@ -108,6 +112,10 @@ class NamespaceCommands:
         self.expiring_write_heads = [b"\r\n*5\r\n$3\r\nSET\r\n$%d\r\n%b" % (length, prefix) for length in lengths]
         write_heads = [b"\r\n*3\r\n$3\r\nSET\r\n$%d\r\n%b" % (length, prefix) for length in lengths]
         delete_heads = [b"\r\n*2\r\n$6\r\nUNLINK\r\n$%d\r\n%b" % (length, prefix) for length in lengths]
+        self.incr_heads = [
+            b"\r\n*7\r\n$7\r\nEVALSHA\r\n$40\r\n%b\r\n$1\r\n1\r\n$%d\r\n%b" % (INCR_SCRIPT.name, length, prefix)
+            for length in lengths
+        ]
         self.plain: dict[bytes, PlainVerb] = {
             verb.word[:4]: verb
             for verb in (
@@ -117,6 +125,7 @@ class NamespaceCommands:
                 PlainVerb(b"SET ", WRITE, write_heads),
                 PlainVerb(b"DELETE ", DELETE, delete_heads),
                 PlainVerb(b"DEL ", DELETE, delete_heads),
+                PlainVerb(b"INCR ", INCR, self.incr_heads),
             )
         }
         """By the first four bytes, which tell them apart."""
@@ -149,6 +158,19 @@ class NamespaceCommands:
         for condition, operand in tokens.items():
             return DELETE_IF, _run(DELETE_SCRIPT, key, world, condition.encode("ascii"), operand)
         return DELETE, encode_command(b"UNLINK", key)
+
+    @staticmethod
+    def incr_tail(options: bytes, now_ms: int) -> bytes:
+        """What stands behind the key in the command of an INCR with these options, as the client wrote them.
+
+        Empty if they are not of the simplest form.
+        """
+        found = _PLAIN_INCR.fullmatch(options)
+        if found is None:
+            return b""
+        expiry = b"%b000" % found[2] if found[2] else found[3] or b""
+        words = (b"%d" % now_ms, found[1] or b"1", expiry)
+        return b"".join([bulk_head(len(word)) + word for word in words])
 
     def scripted_read(self, key: bytes, options: Mapping[str, int], world: Moment) -> tuple[int, bytes]:
         """The same for a READ that is done by script."""

@@ -17,12 +17,14 @@ from wireproto.core.commands import (
     BULK_HEADS,
     DELETE,
     EX_HEAD,
+    INCR,
     MAX_BULK_HEAD,
     PX_HEAD,
     READ,
     WRITE,
     PlainVerb,
     bulk_head,
+    milliseconds,
     namespace_commands,
     needs_script,
 )
@@ -50,6 +52,8 @@ _NO_LENGTH: Final = 1 << 40
 """Above every limit."""
 _LONGEST_EXPIRY: Final = 9
 """Digits of a time to live that is taken here; the full parser knows the true limit."""
+_LONGEST_INCR_OPTIONS: Final = 40
+"""Bytes of them, if they are plain."""
 _READ_WORD: Final = b"READ "
 _NO_WORD: Final = b""
 _WRITING: Final = frozenset({Verb.WRITE, Verb.DELETE, Verb.TOUCH, Verb.INCR})
@@ -123,6 +127,7 @@ class Dispatch:
             READ: "read" in permissions and not self._policy.reads_replicas,
             WRITE: "write" in permissions and writes,
             DELETE: "delete" in permissions and writes,
+            INCR: "write" in permissions and writes,
         }
         self._plain = {word: verb for word, verb in commands.plain.items() if plain_kinds[verb.kind]}
         self._plain_read = _READ_WORD if plain_kinds[READ] else _NO_WORD
@@ -130,8 +135,8 @@ class Dispatch:
     def take_plain(self, data: bytes, position: int, room: int, now: float) -> int:
         """The hot loop: at most `room` plain requests from `position` on, into bundles. The position behind them.
 
-        Plain is a READ, DELETE or WRITE in capitals with `length:bytes` arguments and no options but one `ex` or `px`,
-        or `lease`.
+        Plain is a READ, DELETE, WRITE or INCR in capitals with `length:bytes` arguments and no options but one `ex` or
+        `px`, `lease`, or `by`.
         Whatever else is met, or is not whole yet, is left where it is: the full parser reads and judges it. It takes
         ten times as long, so this loop is one function, a cursor that looks at each byte of a head once.
         """
@@ -160,6 +165,8 @@ class Dispatch:
         lease: i64
         max_lease: i64 = MAX_LEASE_MS
         leases = self._leases
+        incr_tails: dict[bytes, bytes] = {}
+        """Of the options that were met in this read."""
         may_lease = "write" in self._permissions
         byte_room: i64 = self._limits.max_in_flight_bytes - answers.in_flight_bytes
         first_byte_room: i64 = byte_room
@@ -211,7 +218,19 @@ class Dispatch:
                 owner = ring.index(key) if BRACE in key or not table else table[digest(key, seed) >> SHIFT]
                 if kind != WRITE:
                     lease = 0
-                    if ending != _LF:
+                    tail = b""
+                    if kind == INCR:
+                        start = cursor
+                        cursor = data.find(b"\n", start, start + _LONGEST_INCR_OPTIONS + 1)
+                        if cursor < 0:
+                            break
+                        option = data[start:cursor]
+                        if option not in incr_tails:
+                            incr_tails[option] = commands.incr_tail(option, milliseconds(self._world))
+                        tail = incr_tails[option]
+                        if not tail:
+                            break
+                    elif ending != _LF:
                         # -- a lease
                         if kind != READ or not may_lease or data[cursor : cursor + 7] != b" lease=":
                             break
@@ -238,6 +257,8 @@ class Dispatch:
                     words = bundle.commands
                     words.append(heads[length])
                     words.append(key)
+                    if tail:
+                        words.append(tail)
                 else:
                     # -- the value
                     if ending != _SPACE:
