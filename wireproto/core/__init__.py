@@ -50,11 +50,20 @@ Nothing here touches a socket, a clock or dice; time, random bytes and transport
     build             whether this path is compiled
     totals            what several workers have counted, added up
   The client's side of it
+    loading           find a value, or have it loaded by one of those who want it
+    load_steps        the steps of that
+    load_terms        how long such a value is kept, and how patient those are who want it
+    load_calls        what is asked of the server in these steps
+    steps             steps that a generator asks for, and a shell performs
+    function_keys     the keys under which results of functions are kept
+    rate_windows      how often somebody may do something
+    sessions          sessions of users
     update            read, change, write, and again if somebody else was faster
     calls             each verb as a call: its request, and its kind
     store_options     how a value is stored, by name
     reply_meaning     what the reply to each kind of request means
     codec             how values become bytes and back
+    compression       values compressed, and told from those that are not
     results           what a read tells besides the value
     locations         what WHERE tells
     call_plan         requests that are sent together, and sent again where that is harmless

@@ -5,11 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar, cast
 
-from wireproto.errors import ArgumentError, CorruptError
+from wireproto.core.compression import Compression
+from wireproto.errors import ArgumentError, ConfigurationError, CorruptError
 
+T = TypeVar("T")
 V = TypeVar("V")
+
+ABSENT: Final = b"\xc1absent"
+"""A value that says that there is nothing: what `get_or_load` leaves where a loader has found nothing.
+
+No UTF-8 text, no JSON and no MessagePack begins with the byte 0xC1. With a codec it reads as None; without one it is
+bytes like any others, and only `get_or_load` knows what they mean.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +37,39 @@ class Codec(Generic[V]):
     def json() -> Codec[Any]:
         """Whatever JSON can hold."""
         return Codec(_to_json, json.loads)
+
+    @staticmethod
+    def msgspec(type: type[T]) -> Codec[T]:
+        """Values of one type, as MessagePack: a `msgspec.Struct`, a dataclass, or any other that msgspec knows.
+
+        What is read is checked: other data are a CorruptError. Needs `pip install wireproto[msgspec]`; raises
+        ConfigurationError without it.
+        """
+        try:
+            from msgspec import msgpack
+        except ImportError:
+            raise ConfigurationError("Codec.msgspec needs msgspec: pip install wireproto[msgspec]") from None
+        return Codec(msgpack.Encoder().encode, msgpack.Decoder(type).decode)
+
+    @staticmethod
+    def compressed(
+        codec: Codec[V], threshold: int = 1024, level: int = 3, max_size: int = 64 * 1024 * 1024
+    ) -> Codec[V]:
+        """As `codec`, with values of `threshold` bytes and more compressed by Zstandard, where that makes them smaller.
+
+        Values that were written without compression are still read. One of more than `max_size` bytes is refused: an
+        ArgumentError where it is written, and a CorruptError where it is read, which takes at most twice that memory to
+        find out. Needs `pip install wireproto[zstd]` before Python 3.14; raises ConfigurationError without it.
+        """
+        compression = Compression(threshold, level, max_size)
+
+        def encode(value: V) -> bytes:
+            return compression.pack(codec.encode(value))
+
+        def decode(data: bytes) -> V:
+            return codec.decode(compression.unpack(data))
+
+        return Codec(encode, decode)
 
 
 def _to_json(value: Any) -> bytes:
@@ -52,9 +94,11 @@ def encoded(codec: Codec[V] | None, value: V) -> bytes:
 
 
 def decoded(codec: Codec[V] | None, data: bytes) -> V:
-    """The value of these bytes. Raises CorruptError."""
+    """The value of these bytes; None if they say that there is nothing. Raises CorruptError."""
     if codec is None:
         return cast(V, data)
+    if data == ABSENT:
+        return cast(V, None)
     try:
         return codec.decode(data)
     except Exception as fault:
