@@ -11,13 +11,15 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar, Unpack, cast, overload
 
+from wireproto.client.async_loads import AsyncLoads
 from wireproto.client.async_pipeline import AsyncPipeline
 from wireproto.client.async_sender import AsyncSender
 from wireproto.client.options import ClientOptions, OptionArguments, call_timeout
 from wireproto.client.shared_connection import SharedConnection
-from wireproto.core.call_plan import Call, KeyedPlan, Plan
+from wireproto.core.call_plan import KeyedPlan
 from wireproto.core.calls import Calls, Key
 from wireproto.core.codec import Codec
+from wireproto.core.load_terms import LoadOptions, LoadTerms
 from wireproto.core.locations import Location
 from wireproto.core.reply_meaning import DELETING, WRITING
 from wireproto.core.results import Leased, Value
@@ -27,7 +29,6 @@ from wireproto.core.update import Update
 from wireproto.errors import RequestError
 
 K = TypeVar("K", str, bytes, Key)
-T = TypeVar("T")
 V = TypeVar("V")
 
 
@@ -54,7 +55,9 @@ class AsyncClient(Generic[V]):
         self._calls: Calls[V] = Calls(codec)
         policy = RetryPolicy(self.options.retries)
         self._shared = SharedConnection(self.options, policy)
-        self._execute = AsyncSender(self._shared, self.options, policy).execute
+        sender = AsyncSender(self._shared, self.options, policy)
+        self._run, self._run_keys, self._execute = sender.run, sender.run_keys, sender.execute
+        self._loads: AsyncLoads[V] = AsyncLoads(sender, self._calls)
 
     async def __aenter__(self) -> Self:
         return self
@@ -202,6 +205,22 @@ class AsyncClient(Generic[V]):
         """
         return await self._run(self._calls.incr(key, by, ex=ex, px=px, sync=sync), timeout)
 
+    async def get_or_load(
+        self,
+        key: Key,
+        loader: Callable[[], V | Awaitable[V | None] | None],
+        *,
+        ttl: float,
+        timeout: float | None = None,
+        **options: Unpack[LoadOptions],
+    ) -> V | None:
+        """The value, or what `loader`, a function or a coroutine function, returns, which is kept for `ttl` seconds.
+
+        The loader runs in a task of its own, which goes on if its caller is cancelled and others wait for it. See
+        `Client.get_or_load`.
+        """
+        return await self._loads.get_or_load(key, loader, LoadTerms(ttl, **options), timeout)
+
     async def touch(
         self, key: Key, *, ex: int | None = None, px: int | None = None, timeout: float | None = None
     ) -> bool:
@@ -250,15 +269,3 @@ class AsyncClient(Generic[V]):
     def pipeline(self, *, timeout: float | None = None) -> AsyncPipeline[V]:
         """Calls of any kind, sent together when the `async with` block ends. `timeout` is for all of them."""
         return AsyncPipeline(self._execute, self._calls, call_timeout(timeout, self.options.timeout))
-
-    # -- how calls are run
-
-    async def _run(self, call: Call[T], timeout: float | None) -> T:
-        plan = Plan([call.request], [call.kind])
-        await self._execute(plan, timeout)
-        result: T = plan.result()
-        return result
-
-    async def _run_keys(self, plan: KeyedPlan, timeout: float | None) -> dict[Any, Any]:
-        await self._execute(plan, timeout)
-        return plan.by_key()

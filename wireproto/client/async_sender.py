@@ -6,12 +6,15 @@ from __future__ import annotations
 
 import asyncio
 import random
+from typing import Any, TypeVar
 
 from wireproto.client.options import ClientOptions, call_timeout
 from wireproto.client.shared_connection import SharedConnection
-from wireproto.core.call_plan import Plan
+from wireproto.core.call_plan import Call, KeyedPlan, Plan
 from wireproto.core.retry import RetryPolicy
 from wireproto.errors import RequestError
+
+T = TypeVar("T")
 
 
 class AsyncSender:
@@ -21,6 +24,18 @@ class AsyncSender:
         self._shared = shared
         self._timeout = options.timeout
         self._policy = policy
+
+    async def run(self, call: Call[T], timeout: float | None) -> T:
+        """The result of one call. Raises its error."""
+        plan = Plan([call.request], [call.kind])
+        await self.execute(plan, timeout)
+        result: T = plan.result()
+        return result
+
+    async def run_keys(self, plan: KeyedPlan, timeout: float | None) -> dict[Any, Any]:
+        """The outcome of each key. Raises if all failed."""
+        await self.execute(plan, timeout)
+        return plan.by_key()
 
     async def execute(self, plan: Plan, timeout: float | None) -> None:
         """Send what there is to send, and again what is worth it, until all is settled or the time is used up."""
@@ -43,6 +58,6 @@ class AsyncSender:
             except RequestError as error:
                 plan.fail(error)
                 return
-        plan.settle(await connection.exchange(plan.requests(), deadline))
+        plan.settle(await connection.exchange(plan.requests(), deadline, plan.unclaimed))
         if plan.untrusted:
             connection.distrust()

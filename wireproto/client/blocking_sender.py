@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import random
 import time
+from typing import Any, TypeVar
 
 from wireproto.client.options import ClientOptions, call_timeout
 from wireproto.client.pool import ConnectionPool
-from wireproto.core.call_plan import Plan
+from wireproto.core.call_plan import Call, KeyedPlan, Plan
 from wireproto.core.retry import RetryPolicy
 from wireproto.errors import RequestError
+
+T = TypeVar("T")
 
 
 class BlockingSender:
@@ -19,6 +22,18 @@ class BlockingSender:
         self._pool = pool
         self._timeout = options.timeout
         self._policy = policy
+
+    def run(self, call: Call[T], timeout: float | None) -> T:
+        """The result of one call. Raises its error."""
+        plan = Plan([call.request], [call.kind])
+        self.execute(plan, timeout)
+        result: T = plan.result()
+        return result
+
+    def run_keys(self, plan: KeyedPlan, timeout: float | None) -> dict[Any, Any]:
+        """The outcome of each key. Raises if all failed."""
+        self.execute(plan, timeout)
+        return plan.by_key()
 
     def execute(self, plan: Plan, timeout: float | None) -> None:
         """Send what there is to send, and again what is worth it, until all is settled or the time is used up."""

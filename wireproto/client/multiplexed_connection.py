@@ -1,80 +1,28 @@
 """One connection for any number of coroutines: an asyncio protocol around a client session.
 
 The connection alone reads. A caller waits for one future, however many requests it sent; when it is cancelled or its
-time is up, its requests stay in the session, and their replies are dropped when they come. There is no task and no
-timer for a call: one timer for the connection looks after all of them.
+time is up, its requests stay in the session, and their replies are dropped when they come, unless somebody has asked
+for what is unclaimed. There is no task and no timer for a call: one timer for the connection looks after all of them.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final, cast
 
+from wireproto.client.exchange import Exchange
 from wireproto.client.options import ClientOptions
 from wireproto.core.client_session import ClientSession
 from wireproto.core.credentials import Credentials
-from wireproto.core.waiting import Batch
-from wireproto.errors import DeadlineError, LostError, NodeDownError, NodeTimeoutError, ProtocolError, RequestError
+from wireproto.errors import LostError, NodeTimeoutError, ProtocolError, RequestError
 
 RECEIVE_SIZE: Final = 64 * 1024
 MIN_SWEEP: Final = 0.005
 """Seconds between two looks at the deadlines: so late may a time-out be."""
 LATEST_REPLY: Final = 60.0
 """Seconds after its deadline in which a reply may still come. Later than that, the server has forgotten it."""
-_LATE: Final = "no answer in time"
-
-
-class Exchange:
-    """Requests that one caller sends together. `done` is set when all have an answer, or the deadline has passed."""
-
-    __slots__ = ("_missing", "_refusal", "batches", "deadline", "done", "requests", "sent_at", "submitted")
-
-    def __init__(self, requests: list[bytes], sent_at: float, deadline: float, done: asyncio.Future[None]) -> None:
-        self.requests = requests
-        self.batches: list[Batch[Exchange]] = []
-        """What the session has of them, in parts for which there was room."""
-        self.submitted = 0
-        """How many that is; the others wait until there is room."""
-        self.sent_at = sent_at
-        self.deadline = deadline
-        self.done = done
-        self._missing = len(requests)
-        self._refusal = ""
-
-    def part(self, count: int, size: int) -> list[bytes]:
-        """The next requests to submit: at most `count`, and no further one when they have `size` bytes."""
-        requests, start = self.requests, self.submitted
-        if len(requests) == 1:
-            return requests
-        stop = start
-        while stop < len(requests) and stop - start < count and size > 0:
-            size -= len(requests[stop])
-            stop += 1
-        return requests if stop - start == len(requests) else requests[start:stop]
-
-    def note(self, count: int) -> None:
-        """So many more have their answers."""
-        self._missing -= count
-        if not self._missing and not self.done.done():
-            self.done.set_result(None)
-
-    def refuse(self, reason: str) -> None:
-        """Fail what was not submitted."""
-        self._refusal = reason
-        self.note(len(self.requests) - self.submitted)
-
-    def outcome(self) -> list[Any]:
-        """The answers, with an error where none has come."""
-        batches = self.batches
-        if not self._missing and len(batches) == 1 and not self._refusal:
-            return batches[0].answers
-        answers = [answer for batch in batches for answer in batch.answers]
-        answers = [NodeTimeoutError(_LATE) if answer is None else answer for answer in answers]
-        for _ in range(len(self.requests) - self.submitted):
-            error = NodeDownError if self._refusal else DeadlineError
-            answers.append(error(f"not sent: {self._refusal or _LATE}"))
-        return answers
 
 
 class MultiplexedConnection(asyncio.BufferedProtocol):
@@ -191,8 +139,13 @@ class MultiplexedConnection(asyncio.BufferedProtocol):
 
     # -- requests
 
-    async def exchange(self, requests: list[bytes], deadline: float) -> list[Any]:
-        """Send requests and wait for the reply to each. Those that fail have an error in their place."""
+    async def exchange(
+        self, requests: list[bytes], deadline: float, unclaimed: Callable[[list[Any]], None] | None = None
+    ) -> list[Any]:
+        """Send requests and wait for the reply to each. Those that fail have an error in their place.
+
+        `unclaimed` is called with the answers when they come after the caller has given up.
+        """
         loop = self._loop
         exchange = Exchange(requests, loop.time(), deadline, loop.create_future())
         self._queue.append(exchange)
@@ -200,8 +153,18 @@ class MultiplexedConnection(asyncio.BufferedProtocol):
             self._admit()
         if deadline < self._sweep_at:
             self._sweep_by(deadline)
-        await exchange.done
-        return exchange.outcome()
+        if unclaimed is None:
+            await exchange.done
+            return exchange.outcome()
+        try:
+            await exchange.done
+        except asyncio.CancelledError:
+            exchange.leave(unclaimed)
+            raise
+        answers = exchange.outcome()
+        if any(isinstance(answer, NodeTimeoutError) for answer in answers):
+            exchange.leave(unclaimed)
+        return answers
 
     def _admit(self) -> None:
         """Submit what waits, first come, first served, while there is room; or fail it, if it can no longer be sent."""

@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar, Unpack, overload
 
+from wireproto.client.blocking_loads import BlockingLoads
 from wireproto.client.blocking_pipeline import Pipeline
 from wireproto.client.blocking_sender import BlockingSender
 from wireproto.client.options import ClientOptions, OptionArguments, call_timeout
 from wireproto.client.pool import ConnectionPool
-from wireproto.core.call_plan import Call, KeyedPlan, Plan
+from wireproto.core.call_plan import KeyedPlan
 from wireproto.core.calls import Calls, Key
 from wireproto.core.codec import Codec
+from wireproto.core.load_terms import LoadOptions, LoadTerms
 from wireproto.core.locations import Location
 from wireproto.core.reply_meaning import DELETING, WRITING
 from wireproto.core.results import Leased, Value
@@ -24,7 +26,6 @@ from wireproto.core.update import Update
 from wireproto.errors import RequestError
 
 K = TypeVar("K", str, bytes, Key)
-T = TypeVar("T")
 V = TypeVar("V")
 
 
@@ -56,7 +57,9 @@ class Client(Generic[V]):
         self._calls: Calls[V] = Calls(codec)
         policy = RetryPolicy(self.options.retries)
         self._pool = ConnectionPool(self.options, policy)
-        self._execute = BlockingSender(self._pool, self.options, policy).execute
+        sender = BlockingSender(self._pool, self.options, policy)
+        self._run, self._run_keys, self._execute = sender.run, sender.run_keys, sender.execute
+        self._loads: BlockingLoads[V] = BlockingLoads(sender, self._calls)
 
     def __enter__(self) -> Self:
         return self
@@ -221,6 +224,25 @@ class Client(Generic[V]):
         """
         return self._run(self._calls.incr(key, by, ex=ex, px=px, sync=sync), timeout)
 
+    def get_or_load(
+        self,
+        key: Key,
+        loader: Callable[[], V | None],
+        *,
+        ttl: float,
+        timeout: float | None = None,
+        **options: Unpack[LoadOptions],
+    ) -> V | None:
+        """The value, or else what `loader` returns, which is kept for `ttl` seconds. One caller loads it for all.
+
+        The others wait, or get the old value where there is one; see `LoadOptions`. The loader's error is raised,
+        unless there is an old value; a loader that returns None has found nothing. `timeout` is for each request to the
+        cache, and for the waiting, not for the loader. When the cache fails, the value is loaded and not kept; only an
+        ArgumentError, AuthError, ExpiredError, DeniedError, VerbError or ConfigurationError is raised. A value that
+        cannot be decoded is removed and loaded anew.
+        """
+        return self._loads.get_or_load(key, loader, LoadTerms(ttl, **options), timeout)
+
     def touch(self, key: Key, *, ex: int | None = None, px: int | None = None, timeout: float | None = None) -> bool:
         """Give a key a new time to live: `ex` seconds or `px` milliseconds. False: there is no such key."""
         return self._run(self._calls.touch(key, ex=ex, px=px), timeout)
@@ -271,15 +293,3 @@ class Client(Generic[V]):
     def pipeline(self, *, timeout: float | None = None) -> Pipeline[V]:
         """Calls of any kind, sent together when the `with` block ends; see `Pipeline`. `timeout` is for all of them."""
         return Pipeline(self._execute, self._calls, call_timeout(timeout, self.options.timeout))
-
-    # -- how calls are run
-
-    def _run(self, call: Call[T], timeout: float | None) -> T:
-        plan = Plan([call.request], [call.kind])
-        self._execute(plan, timeout)
-        result: T = plan.result()
-        return result
-
-    def _run_keys(self, plan: KeyedPlan, timeout: float | None) -> dict[Any, Any]:
-        self._execute(plan, timeout)
-        return plan.by_key()

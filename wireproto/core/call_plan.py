@@ -78,6 +78,8 @@ class Plan:
         """Whether the last attempt had any."""
         self.untrusted = False
         """Whether a reply did not fit its request: the connection that it came from is to be closed."""
+        self.unclaimed: Callable[[list[Any]], None] | None = None
+        """Gets the answers that come when the caller has given up, where the client goes on to read them."""
 
     def requests(self) -> list[bytes]:
         """What is to be sent now."""
@@ -126,6 +128,18 @@ class Plan:
             return None
         self.todo = list(delays)
         return max(delays.values())
+
+    @classmethod
+    def in_a_row(cls, calls: list[Call[Any]]) -> Plan:
+        """A plan of calls of which one may depend on another."""
+        return cls([call.request for call in calls], [call.kind for call in calls], in_order=True)
+
+    def results(self) -> list[Any]:
+        """The result of each call. Raises the error of the first that has one."""
+        for outcome in self.outcomes:
+            if isinstance(outcome, RequestError):
+                raise outcome
+        return self.outcomes
 
     def result(self) -> Any:
         """The result of a plan of one call. Raises its error."""
