@@ -40,6 +40,8 @@ def test_imports_go_down(path: Path) -> None:
     if room == "server":
         assert not any(name.startswith("wireproto.client") for name in ours)
     if room == "client":
+        assert not any(name.startswith(("wireproto.server", "wireproto.recipes")) for name in ours)
+    if room == "recipes":
         assert not any(name.startswith("wireproto.server") for name in ours)
     if room == "adapters":
         assert all(name.startswith(("wireproto.adapters", "wireproto.client", *BELOW_CLIENTS)) for name in ours)

@@ -20,18 +20,32 @@ _LAZY = {
     "NodeOfShard": "wireproto.core.locations",
     "Value": "wireproto.core.results",
     "errors": "wireproto.errors",
+    "cached": "wireproto.recipes.cached",
+    "RateLimiter": "wireproto.recipes.rate_limiter",
+    "AsyncRateLimiter": "wireproto.recipes.rate_limiter",
+    "RateLimit": "wireproto.core.rate_windows",
+    "SessionStore": "wireproto.recipes.session_store",
+    "AsyncSessionStore": "wireproto.recipes.session_store",
+    "Session": "wireproto.core.sessions",
 }
 
 __all__ = [
     "AsyncClient",
+    "AsyncRateLimiter",
+    "AsyncSessionStore",
     "Client",
     "ClientOptions",
     "Codec",
     "Leased",
     "Location",
     "NodeOfShard",
+    "RateLimit",
+    "RateLimiter",
+    "Session",
+    "SessionStore",
     "Value",
     "__version__",
+    "cached",
     "errors",
 ]
 
@@ -42,7 +56,12 @@ if TYPE_CHECKING:
     from wireproto.client.sync import Client
     from wireproto.core.codec import Codec
     from wireproto.core.locations import Location, NodeOfShard
+    from wireproto.core.rate_windows import RateLimit
     from wireproto.core.results import Leased, Value
+    from wireproto.core.sessions import Session
+    from wireproto.recipes.cached import cached
+    from wireproto.recipes.rate_limiter import AsyncRateLimiter, RateLimiter
+    from wireproto.recipes.session_store import AsyncSessionStore, SessionStore
 
 
 def __getattr__(name: str) -> Any:
