@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.live.loading_process import LoadingProcess
 from tests.live.running import RunningServer
 
 
@@ -32,3 +33,21 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
     yield start
     for running in started:
         running.stop()
+
+
+@pytest.fixture
+def start_children(server: RunningServer, tmp_path: Path) -> Iterator[Callable[..., list[LoadingProcess]]]:
+    """Starts processes that want values, and begin together; they are ended with the test."""
+    children: list[LoadingProcess] = []
+
+    def start(what: str, *more: str, count: int = 3) -> list[LoadingProcess]:
+        children.extend(LoadingProcess(what, server.plain_url(), tmp_path, *more) for _ in range(count))
+        for child in children:
+            child.expect("ready")
+        for child in children:
+            child.start()
+        return children
+
+    yield start
+    for child in children:
+        child.end()
