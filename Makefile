@@ -10,7 +10,7 @@ SOURCES   := setup.py setup.cfg pyproject.toml $(shell find wireproto -name '*.p
 AS_INSTALLED := PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(INSTALLED):$(CURDIR)
 # What a build changes: the tests of the core, and of what moves its bytes.
 PURE_ONLY := access api_keys compression function_keys keyring load_calls load_terms loading node_health optional_codecs \
-  rate_windows retry ring sessions signing_keys steps tokens topology totals verbs xaes
+  rate_windows retry ring sessions signing_keys steps tokens topology totals xaes
 BOTH_BUILDS := $(filter-out $(PURE_ONLY:%=tests/core/test_%.py),$(wildcard tests/core/test_*.py)) tests/client \
   tests/live/test_client_certificates.py tests/live/test_clients.py tests/live/test_cuts.py tests/live/test_encryption.py \
   tests/live/test_faults.py tests/live/test_limits.py tests/live/test_model.py tests/live/test_s_client.py tests/live/test_tls.py

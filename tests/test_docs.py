@@ -16,7 +16,7 @@ from wireproto.settings import settings_table
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 PROTOCOL = (ROOT / "docs" / "PROTOCOL.md").read_text()
-FOLDERS = [ROOT, ROOT / "certs", ROOT / "bench" / "kept"]
+FOLDERS = [ROOT, ROOT / "certs", ROOT / "bench" / "kept", ROOT / "examples"]
 PAGES = [*(folder / "README.md" for folder in FOLDERS), *sorted((ROOT / "docs").glob("*.md"))]
 
 
