@@ -49,6 +49,7 @@ class Answers:
     """
 
     __slots__ = (
+        "_age",
         "_expected_size",
         "_fading",
         "_let_go_at",
@@ -89,6 +90,8 @@ class Answers:
         self.batch = Batch()
         """The batch of the present read; it joins `batches` at its end."""
         self.batches: deque[Batch] = deque()
+        self._age = 0.0
+        """How many seconds ago the requests were sent whose replies are looked at."""
         self._ready: list[bytes | None] = []
         self._limits = limits
         self._let_go_at = LET_GO_FACTOR * limits.max_unread_bytes
@@ -143,10 +146,11 @@ class Answers:
         if bundle.opener is not None:
             keys = bundle.keys if count == len(bundle.keys) else bundle.keys[first : first + count]
             replies = [opened(bundle.opener, key, reply) for key, reply in zip(keys, replies, strict=True)]
+        self._age = now - bundle.received_at
         special: dict[int, LeaseRead | bytes] | None = None
         if bundle.leases:
             assert self.leases is not None
-            special = self.leases.judge(bundle, first, replies)
+            special = self.leases.judge(bundle, first, replies, self._asked_at())
         self.unsent += size
         expected = self._expected_size - (self._expected_size >> self._fading)
         if size // count >= expected:
@@ -231,7 +235,7 @@ class Answers:
                 self._outcomes["READ", "BUSY"] += 1
                 line = error_line("BUSY", "too many replies are unread", BUSY_RETRY_MS)
             elif index in synced and was_executed(kind, reply):
-                to_confirm.append((index, render(kind, reply, self._now_ms)[1]))
+                to_confirm.append((index, render(kind, reply, self._asked_at)[1]))
                 continue
             else:
                 line = self._render(kind, reply, bundle)
@@ -269,8 +273,13 @@ class Answers:
         self.in_flight -= 1
         self._on_output()
 
-    def _now_ms(self) -> int:
-        return milliseconds(self._world)
+    def _asked_at(self) -> int:
+        """When the request was sent whose reply is looked at, in milliseconds since 1970.
+
+        A script judges a value by that moment. Were others to judge it by a later one, a value could be over and then
+        fresh again for one client.
+        """
+        return milliseconds(self._world) - int(self._age * 1000)
 
     def _count_special(self, line: bytes) -> None:
         """Count a READ that `LeaseReads.judge` has answered."""
@@ -341,7 +350,7 @@ class Answers:
         return 0
 
     def _render(self, kind: int, reply: object, bundle: Bundle) -> bytes:
-        outcome, line = render(kind, reply, self._now_ms)
+        outcome, line = render(kind, reply, self._asked_at)
         self._outcomes[VERB_NAMES[kind], outcome] += 1
         if kind >= READ_SCRIPTED and isinstance(reply, list):
             self._count_scripted(reply)

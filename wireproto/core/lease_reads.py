@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from wireproto.core.bundle import Batch, Bundle, LeaseRead
-from wireproto.core.commands import Moment, NamespaceCommands, milliseconds
+from wireproto.core.commands import Moment, NamespaceCommands
 from wireproto.core.envelope import is_enveloped, is_vacancy, read_envelope, vacant_until
 from wireproto.core.node_pipeline import NodePipeline
 from wireproto.core.node_replies import hit
@@ -68,11 +68,11 @@ class LeaseReads:
             self._written.clear()
             self._overtaken_before = self.writes
 
-    def judge(self, bundle: Bundle, first: int, replies: list[object]) -> dict[int, LeaseRead | bytes]:
+    def judge(self, bundle: Bundle, first: int, replies: list[object], asked_at: int) -> dict[int, LeaseRead | bytes]:
         """What is to become of those entries of a bundle that cannot be answered like a plain READ.
 
         That is, by their place: a line that can be told at once, or the READ itself if the node is to be asked. The
-        replies are those to the entries from `first` on.
+        replies are those to the entries from `first` on; they were sent at `asked_at`, in milliseconds since 1970.
         """
         assert bundle.leases is not None
         end = first + len(replies)
@@ -87,7 +87,7 @@ class LeaseReads:
             if reply is None:
                 special[entry] = self._miss(read)
             elif isinstance(reply, bytes) and reply and reply[0] == MARKER:
-                verdict = self._look(read, reply)
+                verdict = self._look(read, reply, asked_at)
                 if verdict is not None:
                     special[entry] = verdict
         bundle.leases = bundle.leases[taken:]
@@ -113,11 +113,10 @@ class LeaseReads:
         _entry, key, _owner, _milliseconds, writes = read
         return self._written.get(key, self._overtaken_before) > writes
 
-    def _look(self, read: LeaseRead, stored: bytes) -> LeaseRead | bytes | None:
+    def _look(self, read: LeaseRead, stored: bytes, now: int) -> LeaseRead | bytes | None:
         """The same for what is not a plain value; None if it is to be answered like one."""
         if not (is_vacancy(stored) or is_enveloped(stored)):
             return None
-        now = milliseconds(self._world)
         if is_vacancy(stored):
             return b"MISS held=%d\n" % min(max(1, vacant_until(stored) - now), MAX_LEASE_MS)
         envelope = read_envelope(stored)
