@@ -180,8 +180,11 @@ class Client(Generic[V]):
         """Store what `fn` makes of the value (None for a miss), and return it; nobody's write in between is lost.
 
         `fn` is called again with the new value whenever another has changed the key meanwhile, so it may be called
-        several times, and should do nothing but compute. Raises ConflictError, and nothing is written, when that has
-        happened `attempts` times or the time is used up. After LostError, NodeTimeoutError or InternalError nobody
+        several times, and should do nothing but compute. It is stored as with `write`: without `keepttl` the time to
+        live is not that of the old value.
+
+        Raises ConflictError, and nothing is written, when others were faster `attempts` times or until the time is used
+        up; DeadlineError, likewise, when `fn` has used it up. After LostError, NodeTimeoutError or InternalError nobody
         knows whether the value was stored.
         """
         deadline = time.monotonic() + call_timeout(timeout, self.options.timeout)
