@@ -154,7 +154,7 @@ def test_a_request_that_the_other_side_does_not_read_is_a_time_out(
 ) -> None:
     async def deaf(peer: Peer) -> None:
         peer.answer(await peer.request(), b"OK")
-        await asyncio.sleep(2)
+        await asyncio.Event().wait()
 
     with FakeServer(deaf, context) as server, Client(url_of(server), retries=0) as client:
         client.ping()
