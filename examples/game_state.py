@@ -3,9 +3,9 @@
 Without: a player reads the board, takes a free field, and writes the board. Who moves meanwhile is undone.
 With: `compare_and_set` writes the board only over the one that the player has seen; otherwise the player looks again.
 
-The score of all moves is a counter: `incr` counts them all. And a turn is a lock: `nx`, so that one player gets it;
-`px`, so that it ends by itself if the player goes away; and `delete(version=...)`, so that a player who was too slow
-does not end the turn of the next one.
+The score of all moves is a counter: `incr` counts them all. And a turn is a lock, which is a lease that nobody fills:
+`read_or_lease` gives it to one player; it ends by itself if the player goes away; and `give_back` ends no turn but the
+player's own, so that one who was too slow does not end the turn of the next.
 
     python -m examples.game_state --users 1000
 """
@@ -20,7 +20,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 from examples.common import Report, numbers, own_prefix, start
 from wireproto import Client, Codec
-from wireproto.errors import ConflictError
 
 PLAYERS = "ABCDEFGH"
 ROUNDS = 25
@@ -28,6 +27,8 @@ FREE = "."
 LIFETIME = 60
 """Seconds."""
 Cache = Client[str]
+Take = Callable[[Cache, str, str, float], str | None]
+End = Callable[[Cache, str, str], bool]
 
 
 def claimed(board: str, player: str) -> str:
@@ -50,7 +51,6 @@ def move(cache: Cache, game: str, player: str) -> None:
     while True:
         seen = cache.read(game + "board", with_version=True)
         assert seen is not None
-        assert seen.version is not None  # it was asked for
         if cache.compare_and_set(game + "board", claimed(seen.value, player), seen.version, ex=LIFETIME):
             break
     with cache.pipeline() as pipeline:
@@ -71,23 +71,30 @@ def play(cache: Cache, game: str, moves: int, make_move: Callable[[Cache, str, s
     return cache.read(game + "board") or "", int(cache.read(game + "score") or 0)
 
 
-def take_turn_blindly(cache: Cache, turn: str, player: str) -> str | None:
+def take_turn_blindly(cache: Cache, turn: str, player: str, seconds: float) -> str | None:
     """Without: all who look before the first has written get the turn."""
     if cache.read(turn) is not None:
         return None
-    cache.write(turn, player, px=5000)
+    cache.write(turn, player, px=int(seconds * 1000))
     return player
 
 
-def take_turn(cache: Cache, turn: str, player: str, milliseconds: int = 5000) -> str | None:
-    """With: one gets the turn. Its version, to end it with; None: another has it."""
-    if not cache.write(turn, player, nx=True, px=milliseconds):
-        return None
-    mine = cache.read(turn, with_version=True)
-    return mine.version if mine is not None and mine.value == player else None
+def end_turn_blindly(cache: Cache, turn: str, _player: str) -> bool:
+    """Without: whoever ends a turn ends it, be it another's. Whether there was one."""
+    return cache.delete(turn)
 
 
-def most_at_once(cache: Cache, turn: str, take: Callable[[Cache, str, str], str | None]) -> int:
+def take_turn(cache: Cache, turn: str, _player: str, seconds: float) -> str | None:
+    """With: one gets the turn: its lease, to end it with. None: another has it."""
+    return cache.read_or_lease(turn, seconds).lease
+
+
+def end_turn(cache: Cache, turn: str, lease: str) -> bool:
+    """With: a turn is ended by who has it. Whether it was still this player's."""
+    return cache.give_back(turn, lease)
+
+
+def most_at_once(cache: Cache, turn: str, take: Take) -> int:
     """All players want each turn at the same time. How many had the same one, at most."""
     barrier = threading.Barrier(len(PLAYERS), timeout=10)
 
@@ -95,25 +102,21 @@ def most_at_once(cache: Cache, turn: str, take: Callable[[Cache, str, str], str 
         got = []
         for number in range(ROUNDS):
             barrier.wait()
-            got.append(take(cache, f"{turn}{number}", player) is not None)
+            got.append(take(cache, f"{turn}{number}", player, 5) is not None)
         return got
 
     with ThreadPoolExecutor(len(PLAYERS)) as threads:
         return max(map(sum, zip(*threads.map(wants, PLAYERS), strict=True)))
 
 
-def late_end(cache: Cache, turn: str, *, with_version: bool) -> bool:
+def late_end(cache: Cache, turn: str, take: Take, end: End) -> bool:
     """A is so slow that its turn is over and B's has begun; then A ends its turn. Whether B still has its own."""
-    while (turn_of_a := take_turn(cache, turn, "A", milliseconds=200)) is None:
-        pass  # a stall of the machine: it was over before it was seen
-    while (turn_of_b := take_turn(cache, turn, "B")) is None:
+    turn_of_a = take(cache, turn, "A", 0.2)
+    assert turn_of_a is not None  # nobody else has wanted it yet
+    while (turn_of_b := take(cache, turn, "B", 5)) is None:
         time.sleep(0.01)
-    try:
-        cache.delete(turn, version=turn_of_a if with_version else None)
-    except ConflictError:
-        pass  # it is not A's turn any more
-    now = cache.read(turn, with_version=True)
-    return now is not None and now.version == turn_of_b
+    end(cache, turn, turn_of_a)
+    return end(cache, turn, turn_of_b)
 
 
 def main() -> int:
@@ -127,8 +130,8 @@ def main() -> int:
         scores = cache.read_many([f"{prefix}careful:score:{player}" for player in PLAYERS])
         at_once = most_at_once(cache, prefix + "naive-turn:", take_turn_blindly)
         at_once_with = most_at_once(cache, prefix + "turn:", take_turn)
-        survives = late_end(cache, prefix + "late:1", with_version=False)
-        survives_with = late_end(cache, prefix + "late:2", with_version=True)
+        survives = late_end(cache, prefix + "naive-late", take_turn_blindly, end_turn_blindly)
+        survives_with = late_end(cache, prefix + "late", take_turn, end_turn)
 
     report = Report(f"{len(PLAYERS)} players make {made:,} moves on one board")
     report.row(
@@ -143,8 +146,8 @@ def main() -> int:
     report.check(
         score == made and list(scores.values()) == [str(moves)] * len(PLAYERS), "with incr the scores have all of them"
     )
-    report.check(at_once_with == 1, f"with nx one of {len(PLAYERS)} players gets a turn, {ROUNDS} times")
-    report.check(survives_with, "with delete(version=...) a player who is late does not end another's turn")
+    report.check(at_once_with == 1, f"with a lease one of {len(PLAYERS)} players gets a turn, {ROUNDS} times")
+    report.check(survives_with, "with give_back a player who is late does not end another's turn")
     return report.finish()
 
 

@@ -49,7 +49,6 @@ def change_by_hand(cache: Cache, key: str, field: str) -> None:
         if found is None:
             is_done = cache.write(key, {field: 1}, nx=True, ex=LIFETIME)
         else:
-            assert found.version is not None  # it was asked for
             record = found.value | {field: found.value.get(field, 0) + 1}
             is_done = cache.compare_and_set(key, record, found.version, ex=LIFETIME) is not None
         if is_done:

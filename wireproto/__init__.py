@@ -19,6 +19,7 @@ _LAZY = {
     "Location": "wireproto.core.locations",
     "NodeOfShard": "wireproto.core.locations",
     "Value": "wireproto.core.results",
+    "Versioned": "wireproto.core.results",
     "errors": "wireproto.errors",
     "cached": "wireproto.recipes.cached",
     "RateLimiter": "wireproto.recipes.rate_limiter",
@@ -44,6 +45,7 @@ __all__ = [
     "Session",
     "SessionStore",
     "Value",
+    "Versioned",
     "__version__",
     "cached",
     "errors",
@@ -57,7 +59,7 @@ if TYPE_CHECKING:
     from wireproto.core.codec import Codec
     from wireproto.core.locations import Location, NodeOfShard
     from wireproto.core.rate_windows import RateLimit
-    from wireproto.core.results import Leased, Value
+    from wireproto.core.results import Leased, Value, Versioned
     from wireproto.core.sessions import Session
     from wireproto.recipes.cached import cached
     from wireproto.recipes.rate_limiter import AsyncRateLimiter, RateLimiter

@@ -74,8 +74,18 @@ def test_versions(server: FakeServer, capsysbinary: pytest.CaptureFixture[bytes]
     ]
     assert run(server, "delete", "k", "--if-version", "stamp-2") == 0
     assert run(server, "delete", "k", "--if-version", "stamp-2") == 1
-    assert capsysbinary.readouterr().err == b"wireproto: no such key\n"
-    assert run(server, "write", "k", "v", "--if-version", "") == 2
+    assert run(server, "delete", "k") == 1
+    said = capsysbinary.readouterr().err.splitlines()
+    assert said == [b"wireproto: not removed: the key is not what it was", b"wireproto: no such key"]
+
+
+def test_an_empty_version_is_not_left_out(server: FakeServer, capsys: pytest.CaptureFixture[str]) -> None:
+    """As of a shell's variable that is not set."""
+    assert run(server, "write", "k", "v") == 0
+    assert run(server, "write", "k", "w", "--if-version", "") == 2
+    assert run(server, "delete", "k", "--if-version", "") == 2
+    assert capsys.readouterr().err.splitlines() == ["wireproto: --if-version is empty"] * 2
+    assert server.heard == ["WRITE"]
 
 
 def test_counters(server: FakeServer, capsys: pytest.CaptureFixture[str]) -> None:

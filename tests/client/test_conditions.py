@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, assert_type
 
 import pytest
 
 from tests.client import scripts
 from tests.client.both_clients import BOTH
 from tests.client.fake_server import Cache, FakeServer, Peer, Script
-from wireproto import AsyncClient, Codec, Leased, Value
+from wireproto import AsyncClient, Client, Codec, Leased, Value, Versioned
+from wireproto.client.pipeline import Queued
 from wireproto.errors import (
     ArgumentError,
     BusyError,
@@ -59,8 +60,8 @@ def client(server: FakeServer, new_client: NewClient) -> Iterator[Any]:
 def test_versions(client: Any, cache: Cache) -> None:
     assert client.read("k", with_version=True) is None
     client.write("k", b"v")
-    assert client.read("k", with_version=True) == Value(b"v", 1.5, "stamp-1")
-    assert client.read("k", with_version=True, with_ttl=True) == Value(b"v", 1.5, "stamp-1")
+    assert client.read("k", with_version=True) == Versioned(b"v", 1.5, "stamp-1")
+    assert client.read("k", with_version=True, with_ttl=True) == Versioned(b"v", 1.5, "stamp-1")
     assert client.read("k", with_ttl=True) == Value(b"v", 1.5)
     assert client.write("k", b"w", version="stamp-1") is True
     assert client.write("k", b"x", version="stamp-1") is False
@@ -72,12 +73,51 @@ def test_versions(client: Any, cache: Cache) -> None:
 
 def test_a_key_that_has_another_version_is_not_removed(client: Any, cache: Cache) -> None:
     client.write("k", b"v")
-    with pytest.raises(ConflictError) as caught:
-        client.delete("k", version="stamp-9")
-    assert caught.value.took_effect is Effect.NO
+    assert client.delete("k", version="stamp-9") is False
     assert cache.values == {b"k": b"v"}
     assert client.delete("k", version="stamp-1", sync=0) is True
     assert client.delete("k", version="stamp-1") is False
+
+
+def test_none_is_no_condition_that_may_be_left_out(client: Any, server: FakeServer) -> None:
+    """Such as the lease of who has got none: that would take it from who has it."""
+    with client.pipeline() as pipeline:
+        for asked in (client, pipeline):
+            for change in (
+                lambda asked: asked.write("k", b"v", version=None),
+                lambda asked: asked.write("k", b"v", lease=None),
+                lambda asked: asked.compare_and_set("k", b"v", None),
+                lambda asked: asked.delete("k", version=None),
+                lambda asked: asked.give_back("k", None),
+            ):
+                with pytest.raises(ArgumentError, match=r"(version|lease) is None: "):
+                    change(asked)
+    assert server.heard == []
+
+
+async def test_what_a_type_checker_knows(server: FakeServer) -> None:
+    """It would complain of an `ignore` that is not needed."""
+    with Client(server.url) as client:
+        assert_type(client.read("k"), bytes | None)
+        assert_type(client.read("k", with_ttl=True), Value[bytes] | None)
+        assert_type(client.read("k", with_version=True), Versioned[bytes] | None)
+        assert_type(client.read("k", with_ttl=True, with_version=True), Versioned[bytes] | None)
+        queue = client.pipeline()
+        assert_type(queue.read("k", with_ttl=True), Queued[Value[bytes] | None])
+        assert_type(queue.read("k", with_version=True), Queued[Versioned[bytes] | None])
+        assert_type(queue.read("k", with_ttl=True, with_version=True), Queued[Versioned[bytes] | None])
+        client.write("k", b"v")
+        with pytest.raises(ArgumentError):
+            client.write("k", b"v", lease=client.read_or_lease("k", 5).lease)  # type: ignore[arg-type]
+        with pytest.raises(ArgumentError):
+            client.delete("k", version=None)  # type: ignore[arg-type]
+    async with AsyncClient(server.url) as other:
+        assert_type(await other.read("k", with_ttl=True), Value[bytes] | None)
+        assert_type(await other.read("k", with_version=True), Versioned[bytes] | None)
+        with pytest.raises(ArgumentError):
+            await other.write("k", b"v", version=None)  # type: ignore[arg-type]
+        with pytest.raises(ArgumentError):
+            await other.delete("k", version=None)  # type: ignore[arg-type]
 
 
 # -- leases
@@ -166,10 +206,9 @@ def test_pipeline(client: Any, server: FakeServer) -> None:
         leased = pipeline.read_or_lease("k", 5, early=1)
         given = pipeline.give_back("k", "stamp-3")
         count = pipeline.incr("n", 5, ex=60)
-    assert (found.result(), timed.result()) == (Value(b"v", 1.5, "stamp-1"), Value(b"v", 1.5))
+    assert (found.result(), timed.result()) == (Versioned(b"v", 1.5, "stamp-1"), Value(b"v", 1.5))
     assert (new.result(), old.result(), conditional.result()) == ("stamp-2", None, False)
-    assert isinstance(kept.error, ConflictError)
-    assert removed.result() is True
+    assert (kept.result(), removed.result()) == (False, True)
     assert leased.result() == Leased(None, False, False, "stamp-3", None)
     assert (given.result(), count.result()) == (True, 5)
     assert len(server.heard) == 11
@@ -191,7 +230,7 @@ def test_options_that_are_none_of_the_call_are_no_options(client: Any, server: F
 def test_codec(server: FakeServer, cache: Cache, new_client: NewClient) -> None:
     with new_client(server.url, codec=Codec.json()) as client:
         client.write("k", None)
-        assert client.read("k", with_version=True) == Value(None, 1.5, "stamp-1")
+        assert client.read("k", with_version=True) == Versioned(None, 1.5, "stamp-1")
         assert client.read_or_lease("k", 5) == Leased(None, True, False, None, None)
         assert client.read_or_lease("none", 5).found is False
         assert client.compare_and_set("k", [1], "stamp-1") == "stamp-3"

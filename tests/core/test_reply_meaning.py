@@ -13,10 +13,9 @@ from wireproto.core.codec import Codec
 from wireproto.core.credentials import Credentials
 from wireproto.core.locations import Location, NodeOfShard
 from wireproto.core.reply_wire import ReplyParser
-from wireproto.core.results import Leased, Value
+from wireproto.core.results import Leased, Value, Versioned
 from wireproto.errors import (
     BusyError,
-    ConflictError,
     CorruptError,
     Effect,
     ProtocolError,
@@ -60,8 +59,8 @@ def test_results() -> None:
 
 
 def test_results_with_versions() -> None:
-    assert outcome(RAW.read_with_version("k"), b"OK 1:v ver=a\n") == Value(b"v", None, "a")
-    assert outcome(RAW.read_with_version("k"), b"OK 1:v ttl=5 ver=a\n") == Value(b"v", 0.005, "a")
+    assert outcome(RAW.read_with_version("k"), b"OK 1:v ver=a\n") == Versioned(b"v", None, "a")
+    assert outcome(RAW.read_with_version("k"), b"OK 1:v ttl=5 ver=a\n") == Versioned(b"v", 0.005, "a")
     assert outcome(RAW.read_with_version("k"), b"MISS\n") is None
     assert outcome(RAW.write("k", b"v", version="a"), b"OK ver=b\n") is True
     assert outcome(RAW.write("k", b"v", version="a"), b"CONFLICT\n") is False
@@ -69,12 +68,7 @@ def test_results_with_versions() -> None:
     assert outcome(RAW.compare_and_set("k", b"v", "a"), b"CONFLICT\n") is None
     assert outcome(RAW.delete("k", version="a"), b"OK\n") is True
     assert outcome(RAW.delete("k", version="a"), b"MISS\n") is False
-
-
-def test_a_key_that_has_another_version_is_an_error_only_where_false_means_something_else() -> None:
-    error = outcome(RAW.delete("k", version="a"), b"CONFLICT\n")
-    assert isinstance(error, ConflictError)
-    assert (error.took_effect, error.retryable) == (Effect.NO, False)
+    assert outcome(RAW.delete("k", version="a"), b"CONFLICT\n") is False
 
 
 @pytest.mark.parametrize(
@@ -216,7 +210,7 @@ def test_a_codec_makes_the_values() -> None:
     text: Calls[str] = Calls(Codec.text())
     assert outcome(text.read("k"), b"OK 2:\xd0\xb9\n") == "й"
     assert outcome(text.read("k"), b"MISS\n") is None
-    assert outcome(text.read_with_version("k"), b"OK 2:\xd0\xb9 ver=a\n") == Value("й", None, "a")
+    assert outcome(text.read_with_version("k"), b"OK 2:\xd0\xb9 ver=a\n") == Versioned("й", None, "a")
     assert outcome(text.read_or_lease("k", 5), b"OK 2:\xd0\xb9 stale held=9\n") == Leased("й", True, True, None, 0.009)
     assert outcome(text.incr("k"), b"OK 1:5\n") == 5
 
@@ -224,7 +218,7 @@ def test_a_codec_makes_the_values() -> None:
 def test_a_value_that_is_none_is_no_miss() -> None:
     json: Calls[Any] = Calls(Codec.json())
     assert outcome(json.read_with_ttl("k"), b"OK 4:null ttl=5\n") == Value(None, 0.005)
-    assert outcome(json.read_with_version("k"), b"OK 4:null ver=a\n") == Value(None, None, "a")
+    assert outcome(json.read_with_version("k"), b"OK 4:null ver=a\n") == Versioned(None, None, "a")
     assert outcome(json.read_or_lease("k", 5), b"OK 4:null\n") == Leased(None, True, False, None, None)
     assert outcome(json.read_or_lease("k", 5), b"OK 4:null stale lease=a\n") == Leased(None, True, True, "a", None)
     assert outcome(json.read_or_lease("k", 5), b"MISS lease=a\n") == Leased(None, False, False, "a", None)

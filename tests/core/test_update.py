@@ -8,7 +8,7 @@ import pytest
 
 from wireproto.core.calls import Calls
 from wireproto.core.codec import Codec
-from wireproto.core.results import Value
+from wireproto.core.results import Versioned
 from wireproto.core.update import Update
 from wireproto.errors import ArgumentError, ConflictError, DeadlineError, Effect
 
@@ -22,7 +22,7 @@ def update(attempts: int = 16, deadline: float = 100.0, **storing: Any) -> Updat
 def test_what_was_there_is_written_only_over_the_version_that_was_read() -> None:
     changing = update(ex=60, sync=1)
     assert changing.reading.request == b"READ 1:k ttl ver\n"
-    assert changing.note(Value(b"v", None, "a")) == b"v"
+    assert changing.note(Versioned(b"v", None, "a")) == b"v"
     assert changing.writing(b"w").request == b"WRITE 1:k 1:w ex=60 sync=1 ver=a\n"
     assert not changing.writing(b"w").kind.harmless
 
@@ -35,17 +35,17 @@ def test_what_was_not_there_is_written_only_if_it_still_is_not() -> None:
 
 def test_each_round_goes_by_what_it_has_read_itself() -> None:
     changing = update()
-    changing.note(Value(b"v", None, "a"))
+    changing.note(Versioned(b"v", None, "a"))
     changing.note(None)
     assert changing.writing(b"w").request == b"WRITE 1:k 1:w nx\n"
-    changing.note(Value(b"x", 5.0, "b"))
+    changing.note(Versioned(b"x", 5.0, "b"))
     assert changing.writing(b"w").request == b"WRITE 1:k 1:w ver=b\n"
 
 
 def test_a_value_that_is_none_is_there() -> None:
     json: Calls[Any] = Calls(Codec.json())
     changing: Update[Any] = Update(json, "k", 1, 100.0)
-    assert changing.note(Value(None, None, "a")) is None
+    assert changing.note(Versioned(None, None, "a")) is None
     assert changing.writing([]).request == b"WRITE 1:k 2:[] ver=a\n"
 
 

@@ -7,7 +7,6 @@ import threading
 import time
 
 from wireproto.client.sync import Client
-from wireproto.errors import ConflictError
 
 
 class DistributedLock:
@@ -50,9 +49,8 @@ class DistributedLock:
         try:
             held = self._client.read(self._key, with_version=True) if token else None
             if held is not None and held.value == token:
+                # Where it is False, the time was over just now.
                 self._client.delete(self._key, version=held.version)
-        except ConflictError:
-            pass  # Its time was over just now, and somebody else has it.
         finally:
             self._in_process.release()
 

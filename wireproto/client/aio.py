@@ -22,7 +22,7 @@ from wireproto.core.codec import Codec
 from wireproto.core.load_terms import LoadOptions, LoadTerms
 from wireproto.core.locations import Location
 from wireproto.core.reply_meaning import DELETING, WRITING
-from wireproto.core.results import Leased, Value
+from wireproto.core.results import Leased, Value, Versioned
 from wireproto.core.retry import RetryPolicy
 from wireproto.core.store_options import Storing, Writing, WritingMany
 from wireproto.core.update import Update
@@ -89,7 +89,7 @@ class AsyncClient(Generic[V]):
         key: Key,
         *,
         with_ttl: Literal[True],
-        with_version: bool = False,
+        with_version: Literal[False] = False,
         replica: bool = False,
         timeout: float | None = None,
     ) -> Value[V] | None: ...
@@ -102,7 +102,7 @@ class AsyncClient(Generic[V]):
         with_version: Literal[True],
         replica: bool = False,
         timeout: float | None = None,
-    ) -> Value[V] | None: ...
+    ) -> Versioned[V] | None: ...
     async def read(
         self,
         key: Key,
@@ -112,7 +112,7 @@ class AsyncClient(Generic[V]):
         replica: bool = False,
         timeout: float | None = None,
     ) -> V | Value[V] | None:
-        """The value, or None for a miss. `with_ttl`, `with_version`: a `Value`, which also tells these.
+        """The value, or None for a miss. `with_ttl`: a `Value`; `with_version`: a `Versioned`.
 
         `replica`: a replica may answer. See `Client.read`.
         """
@@ -177,11 +177,11 @@ class AsyncClient(Generic[V]):
             await asyncio.sleep(update.delay(loop.time(), random.random()))  # noqa: S311 - no secret
 
     async def delete(
-        self, key: Key, *, version: str | None = None, sync: int | None = None, timeout: float | None = None
+        self, key: Key, *, version: str = "", sync: int | None = None, timeout: float | None = None
     ) -> bool:
-        """Remove a key. False: there was none. `sync`: as with `Client.write`.
+        """Remove a key. False: nothing was removed. `sync`: as with `Client.write`.
 
-        `version`: only if it has that version still. Raises ConflictError if it has another.
+        `version`: only if it has that version still; False: there was none, or another has changed it.
         """
         return await self._run(self._calls.delete(key, sync, version), timeout)
 

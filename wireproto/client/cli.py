@@ -13,8 +13,8 @@ from typing import Final
 from wireproto import __version__
 from wireproto.client.options import OptionArguments, holds_api_key
 from wireproto.client.sync import Client
-from wireproto.core.results import Value
-from wireproto.errors import ArgumentError, ConfigurationError, ConflictError, RequestError
+from wireproto.core.results import Value, Versioned
+from wireproto.errors import ArgumentError, ConfigurationError, RequestError
 
 EXIT_MISS: Final = 1
 EXIT_USAGE: Final = 2
@@ -182,7 +182,7 @@ def _read(client: Client[bytes], arguments: argparse.Namespace) -> int:
         sys.stdout.buffer.write(b"\n")
     if arguments.ttl:
         print("does not expire" if found.ttl is None else f"{found.ttl:.3f} s left", file=sys.stderr)
-    if arguments.version:
+    if isinstance(found, Versioned):
         print(f"version {found.version}", file=sys.stderr)
     return 0
 
@@ -209,7 +209,7 @@ def _write(client: Client[bytes], arguments: argparse.Namespace) -> int:
         stale=arguments.stale,
         nx=arguments.nx,
         xx=arguments.xx,
-        version=arguments.if_version,
+        version=_condition(arguments),
         sync=arguments.sync,
     )
     if written:
@@ -219,11 +219,18 @@ def _write(client: Client[bytes], arguments: argparse.Namespace) -> int:
 
 
 def _delete(client: Client[bytes], arguments: argparse.Namespace) -> int:
-    try:
-        found = client.delete(arguments.key, version=arguments.if_version, sync=arguments.sync)
-    except ConflictError:
-        return _complain("not removed: the key is not what it was", EXIT_MISS)
-    return 0 if found else _complain("no such key", EXIT_MISS)
+    version = _condition(arguments)
+    if client.delete(arguments.key, version=version, sync=arguments.sync):
+        return 0
+    return _complain("not removed: the key is not what it was" if version else "no such key", EXIT_MISS)
+
+
+def _condition(arguments: argparse.Namespace) -> str:
+    """The version that the key must have. Raises ArgumentError for an empty one, as of a variable that is not set."""
+    version: str | None = arguments.if_version
+    if version == "":
+        raise ArgumentError("--if-version is empty")
+    return version or ""
 
 
 def _incr(client: Client[bytes], arguments: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ from typing import Any, Generic, Literal, TypeVar, Unpack, overload
 from wireproto.core.call_plan import Call, Plan, raise_if_all_failed
 from wireproto.core.calls import Calls, Key
 from wireproto.core.locations import Location
-from wireproto.core.results import Leased, Value
+from wireproto.core.results import Leased, Value, Versioned
 from wireproto.core.store_options import Storing, Writing
 from wireproto.errors import ConfigurationError, RequestError, WireprotoError
 
@@ -66,15 +66,15 @@ class CallQueue(Generic[V]):
     ) -> Queued[V | None]: ...
     @overload
     def read(
-        self, key: Key, *, with_ttl: Literal[True], with_version: bool = False, replica: bool = False
+        self, key: Key, *, with_ttl: Literal[True], with_version: Literal[False] = False, replica: bool = False
     ) -> Queued[Value[V] | None]: ...
     @overload
     def read(
         self, key: Key, *, with_ttl: bool = False, with_version: Literal[True], replica: bool = False
-    ) -> Queued[Value[V] | None]: ...
+    ) -> Queued[Versioned[V] | None]: ...
     def read(
         self, key: Key, *, with_ttl: bool = False, with_version: bool = False, replica: bool = False
-    ) -> Queued[V | None] | Queued[Value[V] | None]:
+    ) -> Queued[V | None] | Queued[Value[V] | None] | Queued[Versioned[V] | None]:
         """The value, or None for a miss; see `Client.read`."""
         if with_version:
             return self._add(self._calls.read_with_version(key, replica))
@@ -96,8 +96,8 @@ class CallQueue(Generic[V]):
         """The new version, or None if the key has another than `version`; see `Client.compare_and_set`."""
         return self._add(self._calls.compare_and_set(key, value, version, **storing))
 
-    def delete(self, key: Key, *, version: str | None = None, sync: int | None = None) -> Queued[bool]:
-        """Whether there was such a key; the error is ConflictError if it has another version. See `Client.delete`."""
+    def delete(self, key: Key, *, version: str = "", sync: int | None = None) -> Queued[bool]:
+        """Whether the key was removed: False when there was none, or it has another than `version`."""
         return self._add(self._calls.delete(key, sync, version))
 
     def give_back(self, key: Key, lease: str) -> Queued[bool]:

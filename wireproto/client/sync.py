@@ -19,7 +19,7 @@ from wireproto.core.codec import Codec
 from wireproto.core.load_terms import LoadOptions, LoadTerms
 from wireproto.core.locations import Location
 from wireproto.core.reply_meaning import DELETING, WRITING
-from wireproto.core.results import Leased, Value
+from wireproto.core.results import Leased, Value, Versioned
 from wireproto.core.retry import RetryPolicy
 from wireproto.core.store_options import Storing, Writing, WritingMany
 from wireproto.core.update import Update
@@ -91,7 +91,7 @@ class Client(Generic[V]):
         key: Key,
         *,
         with_ttl: Literal[True],
-        with_version: bool = False,
+        with_version: Literal[False] = False,
         replica: bool = False,
         timeout: float | None = None,
     ) -> Value[V] | None: ...
@@ -104,7 +104,7 @@ class Client(Generic[V]):
         with_version: Literal[True],
         replica: bool = False,
         timeout: float | None = None,
-    ) -> Value[V] | None: ...
+    ) -> Versioned[V] | None: ...
     def read(
         self,
         key: Key,
@@ -116,8 +116,8 @@ class Client(Generic[V]):
     ) -> V | Value[V] | None:
         """The value, or None for a miss.
 
-        `with_ttl`: a `Value`, which also tells the seconds that are left. `with_version`: a `Value` that tells the
-        version too; see `compare_and_set`. `replica`: a replica may answer, whose value may be older than the last
+        `with_ttl`: a `Value`, which also tells the seconds that are left. `with_version`: a `Versioned`, which tells
+        the version too; see `compare_and_set`. `replica`: a replica may answer, whose value may be older than the last
         write, by the server's limit at most; what tells a version is always the master.
         """
         if with_version:
@@ -149,8 +149,8 @@ class Client(Generic[V]):
         """Store a value, for `ex` seconds or `px` milliseconds, or for as long as the old one (`keepttl`).
 
         `nx`: only if the key is absent; `xx`: only if it is present; `version`: only if it has that version still;
-        `lease`: only while that lease holds. False says that this did not hold. `stale`: for so many seconds more
-        `read_or_lease` may get the value while somebody loads a new one.
+        `lease`: only while that lease holds. False says that this did not hold. A version or a lease that is None
+        raises ArgumentError. `stale`: for so many seconds more `read_or_lease` may get the value while it is renewed.
 
         `sync`: return only when so many replicas have the value too; without it, the server decides how many. Raises
         NotReplicatedError if they have not in time: the value is written on the master, and readers see it, but it is
@@ -196,12 +196,10 @@ class Client(Generic[V]):
                 return value
             time.sleep(update.delay(time.monotonic(), random.random()))  # noqa: S311 - no secret
 
-    def delete(
-        self, key: Key, *, version: str | None = None, sync: int | None = None, timeout: float | None = None
-    ) -> bool:
-        """Remove a key. False: there was none. `sync`: as with `write`.
+    def delete(self, key: Key, *, version: str = "", sync: int | None = None, timeout: float | None = None) -> bool:
+        """Remove a key. False: nothing was removed. `sync`: as with `write`.
 
-        `version`: only if it has that version still. Raises ConflictError if it has another.
+        `version`: only if it has that version still; False: there was none, or another has changed it.
         """
         return self._run(self._calls.delete(key, sync, version), timeout)
 

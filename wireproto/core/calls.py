@@ -16,8 +16,7 @@ from wireproto.core.reply_meaning import (
     COMPARING,
     COUNTING,
     DELETING,
-    DELETING_VERSION,
-    GIVING_BACK,
+    DELETING_IF,
     LOCATING,
     PINGING,
     TELLING,
@@ -32,7 +31,7 @@ from wireproto.core.request_encoding import (
     key_bytes,
     with_options,
 )
-from wireproto.core.results import Leased, Value
+from wireproto.core.results import Leased, Value, Versioned
 from wireproto.core.store_options import Storing
 from wireproto.core.verbs import Verb
 from wireproto.errors import ArgumentError, RequestError
@@ -70,7 +69,7 @@ class Calls(Generic[V]):
         """The value and its time left, or None for a miss."""
         return Call(_read_request(key, {"ttl": 1}, replica), self._kinds.with_ttl)
 
-    def read_with_version(self, key: Key, replica: bool = False) -> Call[Value[V] | None]:
+    def read_with_version(self, key: Key, replica: bool = False) -> Call[Versioned[V] | None]:
         """The value, its time left and its version, or None for a miss."""
         return Call(_read_request(key, {"ttl": 1, "ver": 1}, replica), self._kinds.with_version)
 
@@ -94,8 +93,8 @@ class Calls(Generic[V]):
         stale: int | None = None,
         nx: bool = False,
         xx: bool = False,
-        version: str | None = None,
-        lease: str | None = None,
+        version: str = "",
+        lease: str = "",
         sync: int | None = None,
     ) -> Call[bool]:
         """Whether the value was stored: False when its condition did not hold."""
@@ -104,31 +103,32 @@ class Calls(Generic[V]):
             words["nx"] = 1
         if xx:
             words["xx"] = 1
-        if version is not None:
-            words["ver"] = version
-        if lease is not None:
-            words["lease"] = lease
+        if version != "":
+            words["ver"] = _condition("version", version)
+        if lease != "":
+            words["lease"] = _condition("lease", lease)
         return Call(self._write_request(key, value, words), WRITING)
 
     def compare_and_set(self, key: Key, value: V, version: str, **storing: Unpack[Storing]) -> Call[str | None]:
         """The version of what was stored, or None when the key has another than `version`."""
         words = _storing(**storing)
-        words["ver"] = version
+        words["ver"] = _condition("version", version)
         return Call(self._write_request(key, value, words), COMPARING)
 
-    def delete(self, key: Key, sync: int | None = None, version: str | None = None) -> Call[bool]:
-        """Whether there was such a key. With `version`, ConflictError is the outcome if it has another."""
-        if sync is None and version is None:
+    def delete(self, key: Key, sync: int | None = None, version: str = "") -> Call[bool]:
+        """Whether the key was removed: False when there was none, or it has another than `version`."""
+        if sync is None and version == "":
             return Call(encode_key_request(_DELETE, key), DELETING)
         words = _storing(sync=sync)
-        if version is not None:
-            words["ver"] = version
+        if version != "":
+            words["ver"] = _condition("version", version)
         request = encode_request(_DELETE, (key_bytes(key),), words)
-        return Call(request, DELETING if version is None else DELETING_VERSION)
+        return Call(request, DELETING if version == "" else DELETING_IF)
 
     def give_back(self, key: Key, lease: str) -> Call[bool]:
         """Whether the lease held until then."""
-        return Call(encode_request(_DELETE, (key_bytes(key),), {"lease": lease}), GIVING_BACK)
+        words = {"lease": _condition("lease", lease)}
+        return Call(encode_request(_DELETE, (key_bytes(key),), words), DELETING_IF)
 
     def incr(
         self, key: Key, by: int = 1, *, ex: int | None = None, px: int | None = None, sync: int | None = None
@@ -227,6 +227,13 @@ def _storing(
     if sync is not None:
         words["sync"] = sync
     return words
+
+
+def _condition(name: str, token: object) -> object:
+    """Raises ArgumentError for None: whoever has no version or no lease must not change the key without a condition."""
+    if token is None:
+        raise ArgumentError(f"{name} is None: the key would be changed without a condition")
+    return token
 
 
 def _milliseconds(name: str, seconds: float) -> int:

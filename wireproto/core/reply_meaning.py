@@ -14,8 +14,8 @@ from wireproto.core.call_plan import Kind
 from wireproto.core.codec import Codec, decoded
 from wireproto.core.locations import Location, read_node
 from wireproto.core.reply_wire import CONFLICT, MISS, OK, Reply, whole_number
-from wireproto.core.results import Leased, Value
-from wireproto.errors import ConflictError, ProtocolError
+from wireproto.core.results import Leased, Value, Versioned
+from wireproto.errors import ProtocolError
 
 V = TypeVar("V")
 Answer = bytes | Reply
@@ -45,11 +45,11 @@ class ReadKinds(Generic[V]):
         data = _value(answer)
         return None if data is None else Value(decoded(self._codec, data), _seconds(answer, "ttl"))
 
-    def _with_version(self, answer: Answer) -> Value[V] | None:
+    def _with_version(self, answer: Answer) -> Versioned[V] | None:
         data = _value(answer)
         if data is None:
             return None
-        return Value(decoded(self._codec, data), _seconds(answer, "ttl"), _version(answer))
+        return Versioned(decoded(self._codec, data), _seconds(answer, "ttl"), _version(answer))
 
     def _with_lease(self, answer: Answer) -> Leased[V]:
         data = _value(answer)
@@ -109,13 +109,7 @@ def _found(answer: Answer) -> bool:
     return answer.status == OK
 
 
-def _removed(answer: Answer) -> bool:
-    if isinstance(answer, Reply) and answer.status == CONFLICT and not answer.arguments:
-        raise ConflictError("the key has another version; it was not removed")
-    return _found(answer)
-
-
-def _given_back(answer: Answer) -> bool:
+def _ended(answer: Answer) -> bool:
     if isinstance(answer, bytes) or answer.arguments:
         raise _misfit(answer, "DELETE")
     return answer.status == OK
@@ -163,8 +157,8 @@ def _statistics(answer: Answer) -> dict[str, Any]:
 WRITING: Final = Kind(_stored)
 COMPARING: Final = Kind(_new_version)
 DELETING: Final = Kind(_found)
-DELETING_VERSION: Final = Kind(_removed)
-GIVING_BACK: Final = Kind(_given_back)
+DELETING_IF: Final = Kind(_ended)
+"""Of a version or a lease: MISS and CONFLICT are the same to whoever wanted to end it."""
 COUNTING: Final = Kind(_count)
 PINGING: Final = Kind(_pong, harmless=True)
 LOCATING: Final = Kind(_location, harmless=True)

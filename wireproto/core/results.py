@@ -10,11 +10,17 @@ V = TypeVar("V")
 
 @dataclass(frozen=True, slots=True)
 class Value(Generic[V]):
-    """A value and its time left in seconds, None if it does not expire; and its version, if that was asked for."""
+    """A value and its time left in seconds, None if it does not expire."""
 
     value: V
     ttl: float | None
-    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Versioned(Value[V]):
+    """A value with its time left and its version, for a change only if nobody else has changed it since."""
+
+    version: str
 
 
 @dataclass(frozen=True, slots=True)

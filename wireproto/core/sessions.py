@@ -9,7 +9,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from wireproto.core.call_plan import Call, Plan
 from wireproto.core.calls import Calls
-from wireproto.core.results import Value
+from wireproto.core.results import Versioned
 from wireproto.errors import ArgumentError, ConflictError
 
 V = TypeVar("V")
@@ -55,11 +55,8 @@ class SessionCalls(Generic[V]):
 
     def loaded(self, session_id: str, plan: Plan) -> Session[V] | None:
         """What `loading` has found. Raises a RequestError."""
-        found: Value[V] | None = plan.results()[1]
-        if found is None:
-            return None
-        assert found.version is not None
-        return Session(session_id, found.value, found.version)
+        found: Versioned[V] | None = plan.results()[1]
+        return None if found is None else Session(session_id, found.value, found.version)
 
     def saving(self, session: Session[V]) -> Call[str | None]:
         """Store a session that nobody has changed or removed since. Raises ArgumentError."""

@@ -32,7 +32,7 @@ class WritingMany(Storing, total=False):
 class Writing(WritingMany, total=False):
     """And on what condition: at most one."""
 
-    version: str | None
-    """Only if the key has this version still."""
-    lease: str | None
-    """Only while this lease of the key holds."""
+    version: str
+    """Only if the key has this version still; "" is as good as not given, and None is refused."""
+    lease: str
+    """Only while this lease of the key holds; likewise."""

@@ -13,7 +13,7 @@ from typing import Final, Generic, TypeVar, Unpack
 
 from wireproto.core.call_plan import Call
 from wireproto.core.calls import Calls, Key
-from wireproto.core.results import Value
+from wireproto.core.results import Versioned
 from wireproto.core.retry import RetryPolicy
 from wireproto.core.store_options import Storing
 from wireproto.errors import ArgumentError, ConflictError, DeadlineError
@@ -38,28 +38,28 @@ class Update(Generic[V]):
         if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
             raise ArgumentError("attempts is a whole number from 1")
         calls.check_storing(**storing)
-        self.reading: Call[Value[V] | None] = calls.read_with_version(key)
+        self.reading: Call[Versioned[V] | None] = calls.read_with_version(key)
         """Asks for what there is now."""
         self._calls = calls
         self._key = key
         self._attempts = attempts
         self._deadline = deadline
         self._storing = storing
-        self._version: str | None = None
+        self._version = ""
+        """Of what is to be changed; "" if there is nothing yet."""
         self._conflicts = 0
 
-    def note(self, found: Value[V] | None) -> V | None:
+    def note(self, found: Versioned[V] | None) -> V | None:
         """Take what `reading` has found: the value that is to be changed, or None for a miss."""
         if found is None:
-            self._version = None
+            self._version = ""
             return None
         self._version = found.version
         return found.value
 
     def writing(self, value: V) -> Call[bool]:
         """Stores the changed value, if nobody has written or removed the key since. Raises ArgumentError."""
-        is_new = self._version is None
-        return self._calls.write(self._key, value, nx=is_new, version=self._version, **self._storing)
+        return self._calls.write(self._key, value, nx=not self._version, version=self._version, **self._storing)
 
     def time_left(self, now: float) -> float:
         """Seconds for the next call. Raises DeadlineError when there are none."""
