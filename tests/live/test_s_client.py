@@ -1,11 +1,13 @@
-"""What a person does at `openssl s_client` and `nc`: the lines that the server prints, pasted."""
+"""What a person does at `openssl s_client` and `nc`, and in a shell: the lines that the server prints, pasted."""
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
+import sys
 
-from tests.live.running import RunningServer
+from tests.live.running import REPOSITORY, RunningServer
 
 
 def run(command: list[str], typed: str) -> tuple[int, bytes]:
@@ -15,13 +17,32 @@ def run(command: list[str], typed: str) -> tuple[int, bytes]:
 
 def test_the_printed_lines_work_as_they_stand(server: RunningServer) -> None:
     start = next(index for index, line in enumerate(server.lines) if "openssl s_client" in line)
-    command, *typed = [line.strip() for line in server.lines[start:-1]]
-    assert typed[-1] == "quit"
+    end = server.lines.index("  quit") + 1
+    command, *typed = [line.strip() for line in server.lines[start:end]]
     _, heard = run(shlex.split(command), "\n".join(typed) + "\n")
     lines = heard.splitlines()
     assert lines[0].startswith(b"OK ")
     assert lines[0].endswith(b" ttl=900")
     assert lines[1:] == [b"OK", b"OK 8:my_value", b"OK"]
+
+
+def test_the_lines_for_a_shell_make_a_client_find_the_server(server: RunningServer) -> None:
+    start = server.lines.index("for the clients, paste in a shell:") + 1
+    url, authority = [line.strip() for line in server.lines[start:-1]]
+    assert url == f"export WIREPROTO_URL=wireproto://{server.api_key}@localhost:{server.port}"
+    assert authority == f"export WIREPROTO_CA={server.ca}"
+    program = shlex.join([sys.executable, str(REPOSITORY / "client.py")])
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("WIREPROTO_")}
+    done = subprocess.run(
+        ["sh", "-e"],
+        input=f"{url}\n{authority}\n{program} write shell pasted\n{program} read shell\n".encode(),
+        cwd=server.folder,
+        env=clean,
+        capture_output=True,
+        timeout=20,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"pasted", b"")
 
 
 def test_s_client_hears_every_kind_of_answer(server: RunningServer) -> None:

@@ -185,7 +185,7 @@ def test_nothing_that_was_sent_is_written_anywhere(
         assert not [form for form in encoded if form in written], marker
         # A tag is repeated, so that an answer can be told; it is no secret.
         assert not [error for error in errors if marker.encode() in error], marker
-    shown = written.replace(server.api_key, "", 2)  # where it is shown, and the line to paste
+    shown = written.replace(server.api_key, "", 3)  # where it is shown, and the lines to paste
     assert server.api_key not in shown
     assert not [line for line in written.splitlines() if line.startswith(("2026-01-01", "forged"))]
     assert "node locked cannot be used: WRONGPASS" in written

@@ -121,10 +121,11 @@ def test_it_is_ready_quickly_and_says_so(start_server: StartServer) -> None:
 def test_the_api_key_is_shown_once_and_stays(tmp_path: Path) -> None:
     with running(tmp_path, "--shards", "1") as first:
         api_key = first.api_key
-        assert "\n".join(first.lines).count(api_key) == 2
+        assert "\n".join(first.lines).count(api_key) == 3, "once, and in two lines to paste"
         assert accepts(first, api_key)
     with running(tmp_path, "--shards", "1") as second:
         assert api_key not in "\n".join(second.lines)
+        assert f"  export WIREPROTO_URL=wireproto://your-api-key@localhost:{second.port}" in second.lines
         assert accepts(second, api_key)
     state = tmp_path / "state"
     assert stat.S_IMODE(state.stat().st_mode) == 0o700
@@ -271,6 +272,7 @@ def test_a_certificate_of_ones_own(start_server: StartServer, tmp_path: Path) ->
     certificate = tmp_path / "cert.pem"
     server = start_server("--shards", "1", "--cert", str(certificate), "--key", str(tmp_path / "key.pem"))
     assert server.ca is None
+    assert server.lines[-2].startswith("  export WIREPROTO_URL="), "there is no authority to name"
     assert not (server.folder / "certs").exists()
     context = client_context(certificate)
     context.check_hostname = False  # the name stands in the subject alone, where clients do not look any more

@@ -38,10 +38,8 @@ def greeting(
     if down:
         lines.append(f"nodes that cannot be reached: {' '.join(down)}")
     lines.append(f"values: {_how_values_are_stored(keyring)}")
-    authority = ""
     if files.ca is not None:
         lines.append(f"certificate authority for clients: {files.ca}")
-        authority = f" -CAfile {shlex.quote(str(files.ca))}"
     api_key = "your-api-key"
     if state.new_api_key is not None:
         api_key = state.new_api_key
@@ -53,7 +51,8 @@ def greeting(
     else:
         lines.append(f"API key: shown at the first start; its hash is in {settings.state_folder}")
     target = "localhost" if host in ("127.0.0.1", "::1") else shown_host
-    return [*lines, *_to_paste(f"{target}:{port}{authority}", api_key)]
+    authority = "" if files.ca is None else shlex.quote(str(files.ca))
+    return [*lines, *_to_paste(f"{target}:{port}", authority, api_key)]
 
 
 def _kind_of_nodes(settings: Settings) -> str:
@@ -75,12 +74,16 @@ def _how_values_are_stored(keyring: Keyring) -> str:
     return f"encrypted in {', '.join(sorted({key.namespace or '' for key in sealing}))}"
 
 
-def _to_paste(target: str, api_key: str) -> list[str]:
-    return [
+def _to_paste(target: str, authority: str, api_key: str) -> list[str]:
+    """`authority` is a file's path as a shell takes it, or empty."""
+    lines = [
         "to try it, paste:",
-        f"  openssl s_client -quiet -connect {target}",
+        f"  openssl s_client -quiet -connect {target}" + (authority and f" -CAfile {authority}"),
         f'  auth "{api_key}"',
         '  write "my_key" "my_value" ex=60',
         '  read "my_key"',
         "  quit",
+        "for the clients, paste in a shell:",
+        f"  export WIREPROTO_URL={shlex.quote(f'wireproto://{api_key}@{target}')}",
     ]
+    return [*lines, f"  export WIREPROTO_CA={authority}"] if authority else lines
