@@ -105,6 +105,19 @@ def test_a_lease_that_is_given_back_or_ends_goes_to_the_next(client: Any, server
         wait_until(lambda: client.read_or_lease("k", 20).lease)
 
 
+def test_who_gives_back_too_late_does_not_end_the_lease_of_the_next(client: Any, server: RunningServer) -> None:
+    """Even if both go over one connection at the same moment. A lease that nobody fills is a lock."""
+    with Client(server.plain_url()) as other:
+        late = client.read_or_lease("k", 20).lease
+        assert client.give_back("k", late) is True
+        with client.pipeline() as pipeline:
+            asked = pipeline.read_or_lease("k", 20)
+            given_back = pipeline.give_back("k", late)
+        assert given_back.result() is False
+        assert other.read_or_lease("k", 20).held is not None
+        assert client.give_back("k", asked.result().lease) is True
+
+
 def test_a_stale_value_is_served_while_one_caller_loads_a_new_one(client: Any, server: RunningServer) -> None:
     client.write("k", b"old", px=20, stale=60)
     wait_until(lambda: client.read("k") is None)

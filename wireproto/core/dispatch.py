@@ -370,7 +370,8 @@ class Dispatch:
         self._mark(bundle, verb, owner, options)
         if kind == READ and "lease" in options:
             self._leases.sent(bundle, key, owner, options["lease"])
-        elif verb in _SYNCED and self._leases.in_flight:
+        elif verb in _SYNCED and self._leases.in_flight and not (verb == Verb.DELETE and "lease" in options):
+            # What gives a lease back ends no other.
             self._leases.wrote(key)
         cost = sum(map(len, stored))
         bundle.commands.append(command)
