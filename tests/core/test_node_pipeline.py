@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from wireproto.core.bundle import Batch, Bundle
 from wireproto.core.node_health import NodeEvent, NodeState
 from wireproto.core.node_pipeline import NodePipeline, NodeProtocolError
+from wireproto.core.scripts import SCRIPTS
 
 
 class Owner:
@@ -306,6 +307,62 @@ def test_what_a_node_says_in_its_greeting_is_known() -> None:
     assert (node.role, node.history) == ("unknown", b"")
     node.greeted("master", b"abc", 0.0, trusted=True)
     assert (node.role, node.history) == ("master", b"abc")
+
+
+# -- scripts
+
+LOADED = b"$40\r\n" + b"a" * 40 + b"\r\n"
+
+
+def test_scripts_are_sent_once_until_the_node_has_answered_for_all_of_them() -> None:
+    node = pipeline()
+    first, behind = Owner(), Owner()
+    node.submit(bundle(first))
+    node.load_scripts()
+    node.load_scripts()
+    node.submit(bundle(behind))
+    sent = node.data_to_send(0.0)
+    assert sent.count(b"LOAD") == len(SCRIPTS)
+    assert all(script.text in sent for script in SCRIPTS)
+    assert counts(node) == (0, 2 + len(SCRIPTS), 0)
+    for number in range(len(SCRIPTS)):
+        node.load_scripts()
+        assert not node.waiting, "they are on their way"
+        node.receive((b"+PONG\r\n" if not number else b"") + LOADED, 0.0)
+    node.receive(b"$1\r\nv\r\n", 0.0)
+    assert (first.replies, behind.replies) == ([b"PONG"], [b"v"]), "everybody has the own answer"
+    node.load_scripts()
+    assert node.data_to_send(0.0).count(b"LOAD") == len(SCRIPTS), "the node has forgotten them again"
+
+
+@pytest.mark.parametrize("reply", [LOADED, b"-NOPERM no\r\n", b"-OOM no\r\n", b":1\r\n"])
+def test_whatever_a_node_says_to_the_scripts_they_can_be_sent_again(reply: bytes) -> None:
+    node, owner = pipeline(), Owner()
+    node.load_scripts()
+    node.data_to_send(0.0)
+    node.receive(reply * len(SCRIPTS), 0.0)
+    node.submit(bundle(owner))
+    node.data_to_send(0.0)
+    node.receive(b"+PONG\r\n", 0.0)
+    assert owner.replies == [b"PONG"]
+    node.load_scripts()
+    assert node.waiting_requests == len(SCRIPTS)
+
+
+def test_a_node_that_is_lost_before_it_has_the_scripts_gets_them_again() -> None:
+    node = pipeline()
+    node.load_scripts()
+    node.data_to_send(0.0)
+    node.receive(LOADED, 0.0)
+    node.lost()
+    node.load_scripts()
+    assert not node.waiting, "who greets it tells it"
+    node.change(NodeEvent.TRY)
+    node.change(NodeEvent.GREETED)
+    node.load_scripts()
+    assert node.waiting_requests == len(SCRIPTS)
+    node.lost()
+    assert not node.waiting
 
 
 # -- while requests are held

@@ -19,7 +19,7 @@ from wireproto.core.commands import (
     WRITE_VERSION,
 )
 from wireproto.core.envelope import NO_STAMP
-from wireproto.core.node_replies import render
+from wireproto.core.node_replies import is_refused_by_replica, render
 from wireproto.errors import BY_CODE
 
 NOW = 1_700_000_000_123
@@ -115,6 +115,24 @@ def test_a_stored_value_of_no_known_form_is_corrupt_and_never_shown(stored: byte
         ("TYPE value", "TYPE"),
         ("TYPE overflow", "TYPE"),
         ("ERR Error running script (call to f_ab): @user_script:7: -OOM command not allowed", "BUSY"),
+        ("ERR Error running script (call to f_ab): @user_script:7: @user_script: 7: -OOM command not allowed", "BUSY"),
+        ("ERR Error running script (call to f_ab): @user_script:7: WRONGTYPE Operation against a key", "CORRUPT"),
+        ("ERR Error running script (call to f_ab): @user_script:7: -READONLY You can't write", "DOWN"),
+        ("@user_script: 69: -OOM command not allowed", "BUSY"),
+        (
+            "ERR Error running script (call to f_ab): @user_script:7: @user_script: 7: The user executing the script"
+            " can't run this command or subcommand",
+            "DOWN",
+        ),
+        (
+            "ERR The user executing the script can't run this command or subcommand script: ab, on @user_script:7.",
+            "DOWN",
+        ),
+        (
+            "ERR ACL failure in script: User u has no permissions to run the 'get' command script: on @user_script:7.",
+            "DOWN",
+        ),
+        ("ERR Error running script (call to f_ab): @user_script:7: attempt to index a nil value", "INTERNAL"),
         ("ERR something with a key in it", "INTERNAL"),
         ("", "INTERNAL"),
         ("\n\n\x00", "INTERNAL"),
@@ -128,6 +146,20 @@ def test_every_refusal_of_a_node_is_a_documented_code(kind: int, text: str, code
     assert line.startswith(b"ERR " + code.encode())
     assert line.count(b"\n") == 1
     assert b"key in it" not in line
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "READONLY You can't write against a read only replica. script: ab, on @user_script:17.",
+        "ERR Error running script (call to f_ab): @user_script:17: @user_script: 17: -READONLY You can't write",
+        "@user_script: 69: -READONLY You can't write",
+    ],
+)
+def test_a_replica_is_known_wherever_it_says_so(text: str) -> None:
+    assert is_refused_by_replica(hiredis.ReplyError(text))
+    assert not is_refused_by_replica(hiredis.ReplyError(text.replace("READONLY", "OOM")))
+    assert not is_refused_by_replica(text.encode())
 
 
 @pytest.mark.parametrize("reply", [5, b"other", [1, 2], [b"a"], [b"a", b"b"], [], True, 2, -1, "text"])

@@ -33,16 +33,20 @@ def free_port() -> int:
 
 
 class RealNode:
-    """A node process on a port of its own, which it keeps when it is started again."""
+    """A node process on a port of its own, which it keeps when it is started again.
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    `program` is another than the one that the server carries.
+    """
+
+    def __init__(self, folder: Path, *options: str, program: str | None = None) -> None:
         self.port = free_port()
+        self._program = find_program(program)
         self._folder = folder
         self._options = options
         self.start()
 
     def start(self) -> None:
-        command = [find_program(None), "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        command = [self._program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
         self.process = subprocess.Popen(
             [*command, "--dir", str(self._folder), *self._options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

@@ -20,6 +20,7 @@ from wireproto.core.opening import opened
 from wireproto.core.reply_lines import MISS, OK, error_line
 from wireproto.core.session_context import Surroundings
 from wireproto.core.stored_values import MARKER
+from wireproto.core.verbs import MAX_LEASE_MS
 
 BUSY_RETRY_MS: Final = 50
 SMALLEST_WINDOW: Final = 2
@@ -32,6 +33,8 @@ was measured, for where one large value is there are often more."""
 LET_GO_FACTOR: Final = 4
 """Reading stops when `max_unread_bytes` are unread. What was in flight then and turns out to be longer than could be
 expected is kept up to this many times as much."""
+LONGEST_HELD: Final = len(b" held=%d\n" % MAX_LEASE_MS)
+"""Bytes of the end of a line that tells that another has the lease."""
 SHORT: Final = 4096
 HIT_HEADS: Final[list[bytes]] = [b"OK %d:" % length for length in range(SHORT)]
 """`HIT_HEADS[n]` begins the answer of a READ that found n bytes. A look-up costs 20 ns, formatting 90."""
@@ -225,15 +228,15 @@ class Answers:
         for index, reply in enumerate(replies, first):
             kind = bundle.kinds[index]
             verdict = special.get(index)
-            if isinstance(verdict, tuple):
-                to_ask.append(verdict)
-                continue
-            if verdict is not None:
-                self._count_special(verdict)
-                line = verdict
-            elif VERB_NAMES[kind] == "READ" and self.unsent > self._let_go_at:
+            if VERB_NAMES[kind] == "READ" and self.unsent > self._let_go_at:
                 self._outcomes["READ", "BUSY"] += 1
                 line = error_line("BUSY", "too many replies are unread", BUSY_RETRY_MS)
+            elif isinstance(verdict, tuple):
+                to_ask.append(verdict)
+                continue
+            elif verdict is not None:
+                self._count_special(verdict)
+                line = verdict
             elif index in synced and was_executed(kind, reply):
                 to_confirm.append((index, render(kind, reply, self._asked_at)[1]))
                 continue
@@ -287,14 +290,15 @@ class Answers:
         outcome = "CORRUPT" if word == b"ERR" else word.decode("ascii")
         self._outcomes["READ", outcome] += 1
         self._metrics.stale_served += outcome == "OK"
-        self._metrics.leases_held += not line.startswith(b"MISS lease")
+        self._metrics.leases_held += b" held=" in line[-LONGEST_HELD:]
 
     def _count_scripted(self, reply: list[object]) -> None:
         """Count what a READ by script has said of leases."""
         if len(reply) == 5:
-            _stored, _left, lease, held, stale = reply
+            stored, _left, lease, held, stale = reply
             self._metrics.leases_granted += lease is not None
-            self._metrics.leases_held += held != 0
+            # Who asks early, and finds that another has the lease, is not told: the value is there.
+            self._metrics.leases_held += held != 0 and (stored is None or stale == 1)
             self._metrics.stale_served += stale == 1
 
     def confirm(self, bundle: Bundle, index: int, line: bytes, problem: str, now: float) -> None:

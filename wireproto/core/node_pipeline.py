@@ -367,7 +367,8 @@ class _ScriptLoading:
         self._pipeline = pipeline
 
     def deliver(self, bundle: Bundle, first: int, replies: list[object], size: int, now: float) -> None:
-        self._pipeline.scripts_are_loaded()
+        if bundle.answered == len(bundle.kinds):
+            self._pipeline.scripts_are_loaded()
 
     def fail(self, bundle: Bundle, code: str, text: str, retry_ms: int | None = None) -> None:
         self._pipeline.scripts_are_loaded()

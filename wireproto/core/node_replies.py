@@ -43,8 +43,10 @@ _NOT_EXECUTED: Final[Mapping[str, tuple[str, str]]] = {
 
 RETRY_AFTER_REFUSAL_MS: Final = 100
 
-_IN_SCRIPT: Final = re.compile(r"^Error running script .*?: -([A-Z]+) ")
+_IN_SCRIPT: Final = re.compile(r"(?:ERR Error running script |@user_script).*?: -?([A-Z]+) ")
 """How Redis before version 7 tells what a command in a script was refused with."""
+_NOT_PERMITTED: Final = ("ERR ACL failure in script", "can't run this command or subcommand")
+"""How Valkey, and Redis, tell that the node's user may not run a command that is in a script."""
 _NO_COUNTER: Final = "the value is no counter"
 _TYPE_TEXTS: Final = {"overflow": "the counter would pass what 64 bits hold"}
 
@@ -61,7 +63,7 @@ def was_executed(kind: int, reply: object) -> bool:
 
 def is_refused_by_replica(reply: object) -> bool:
     """Whether a node refused a write because it is not a master."""
-    return isinstance(reply, hiredis.ReplyError) and str(reply).startswith("READONLY")
+    return isinstance(reply, hiredis.ReplyError) and _kind_of_refusal(str(reply)) == "READONLY"
 
 
 def lacks_scripts(reply: object) -> bool:
@@ -173,12 +175,18 @@ def _render_scripted(told: int, reply: object) -> tuple[str, bytes]:
     return hit(stored, options)
 
 
+def _kind_of_refusal(text: str) -> str:
+    """The first word of a node's error; of one in a script, that of the command which was refused there."""
+    if any(words in text for words in _NOT_PERMITTED):
+        return "NOPERM"
+    inner = _IN_SCRIPT.match(text)
+    return inner[1] if inner else text.partition(" ")[0]
+
+
 def _render_refusal(text: str) -> tuple[str, bytes]:
-    word, _, rest = text.partition(" ")
-    if word == "ERR" and (inner := _IN_SCRIPT.search(rest)):
-        word = inner[1]
+    word = _kind_of_refusal(text)
     if word == "TYPE":
-        return "TYPE", error_line("TYPE", _TYPE_TEXTS.get(rest, _NO_COUNTER))
+        return "TYPE", error_line("TYPE", _TYPE_TEXTS.get(text.partition(" ")[2], _NO_COUNTER))
     if word == "WRONGTYPE":
         return "CORRUPT", error_line("CORRUPT", "the key holds something that is not a value of this cache")
     code, meaning = _NOT_EXECUTED.get(word, ("INTERNAL", ""))

@@ -7,7 +7,9 @@ moment is judged by one clock, that of whoever wrote it there.
 
 What most calls meet is looked for first, in as few commands as can be: to call Redis from a script costs a microsecond,
 and to make the functions for envelopes another two. There an envelope (`envelope`) is a table; that of a value without
-one says that it has no version, no lease and no time of its own. A key is `present` if it has a value that is fresh.
+one, or with one that is damaged, says that it has no version, no lease and no time of its own. So nothing here makes a
+damaged envelope whole. A key is `present` if it has a value that is fresh, and `servable` if that may at least be given
+to those who ask with a lease.
 """
 
 from __future__ import annotations
@@ -24,12 +26,13 @@ _ENVELOPES: Final = rb"""
 local ENVELOPE, VACANCY, NONE, HEAD = '\255E', '\255V', string.rep(' ', 16), 76
 local function time(milliseconds) return string.format('%014.0f', milliseconds) end
 local function open(stored)
-  if string.sub(stored, 1, 2) ~= ENVELOPE or #stored < HEAD then
+  if string.sub(stored, 1, 2) ~= ENVELOPE or #stored < HEAD
+    or string.find(string.sub(stored, 19, 46) .. string.sub(stored, 63, HEAD), '%D') then
     return {version = NONE, fresh = 0, stale = 0, lease = NONE, lease_until = 0, value = stored, bare = true}
   end
-  return {version = string.sub(stored, 3, 18), fresh = tonumber(string.sub(stored, 19, 32)) or 0,
-    stale = tonumber(string.sub(stored, 33, 46)) or 0, lease = string.sub(stored, 47, 62),
-    lease_until = tonumber(string.sub(stored, 63, 76)) or 0, value = string.sub(stored, 77)}
+  return {version = string.sub(stored, 3, 18), fresh = tonumber(string.sub(stored, 19, 32)),
+    stale = tonumber(string.sub(stored, 33, 46)), lease = string.sub(stored, 47, 62),
+    lease_until = tonumber(string.sub(stored, 63, HEAD)), value = string.sub(stored, HEAD + 1)}
 end
 local function close(e)
   if e.version == NONE and e.lease == NONE and e.fresh == 0 then return e.value end
@@ -44,6 +47,7 @@ local stored = redis.call('GET', KEY)
 local vacant = stored and #stored == 32 and string.sub(stored, 1, 2) == VACANCY
 local e = stored and not vacant and open(stored)
 local present = e and (e.fresh == 0 or e.fresh > NOW)
+local servable = e and (present or e.fresh + e.stale > NOW)
 local function is_held_by(lease)
   if vacant then return string.sub(stored, 3, 18) == lease end
   return e and e.lease == lease and e.lease_until > NOW and lease ~= NONE
@@ -68,7 +72,6 @@ end
     + _ENVELOPES
     + rb"""
 local lease_ms, early = tonumber(ARGV[4]), tonumber(ARGV[5])
-local servable = e and (present or e.fresh + e.stale > NOW)
 if not servable then
   if lease == '' then return {false, -1, false, 0, 0} end
   if vacant then return {false, -1, false, math.max(1, redis.call('PTTL', KEY)), 0} end
@@ -106,7 +109,7 @@ if condition == 'nx' and is_bare then
   else done = redis.call('SET', KEY, value, 'NX', 'PX', expiry) end
   if done then return done end
 end
-if condition == 'nx' or condition == 'xx' and is_bare then
+if is_bare and (condition == 'nx' or condition == 'xx') then
   local found = redis.call('GETRANGE', KEY, 0, 1)
   if found ~= '\255E' and found ~= '\255V' then
     if condition == 'nx' then return false end
@@ -151,7 +154,7 @@ if ARGV[2] == 'ver' then
   return 1
 end
 if not is_held_by(ARGV[3]) then return -1 end
-if vacant or e.fresh + e.stale <= NOW then
+if vacant or not servable then
   redis.call('UNLINK', KEY)
 else
   e.lease, e.lease_until = NONE, 0
@@ -188,7 +191,10 @@ if type(sum) == 'number' then
   if math.abs(sum) < 9007199254740992 then return string.format('%.0f', sum) end
   return redis.call('GET', KEY)
 end
-if not (string.find(sum.err, 'integer', 1, true) or string.find(sum.err, 'overflow', 1, true)) then return sum end
+local function is_no_sum(refusal)
+  return string.find(refusal.err, 'integer', 1, true) or string.find(refusal.err, 'overflow', 1, true)
+end
+if not is_no_sum(sum) then return sum end
 """
     + _ENVELOPES
     + rb"""
@@ -206,8 +212,8 @@ if e.fresh == 0 then redis.call('SET', KEY, value, 'KEEPTTL')
 else redis.call('SET', KEY, value, 'PX', string.format('%.0f', e.fresh - NOW)) end
 sum = redis.pcall('INCRBY', KEY, by)
 if type(sum) == 'table' then
-  if left < 0 then redis.call('SET', KEY, stored) else redis.call('SET', KEY, stored, 'PX', left) end
-  return redis.error_reply('TYPE overflow')
+  if left < 0 then redis.call('SET', KEY, stored) else redis.call('SET', KEY, stored, 'PX', math.max(1, left)) end
+  return is_no_sum(sum) and redis.error_reply('TYPE overflow') or sum
 end
 return redis.call('GET', KEY)
 """
