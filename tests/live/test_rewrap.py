@@ -16,14 +16,16 @@ from pathlib import Path
 import pytest
 import redis
 
+from tests.core.scripted_node import L1, NOW, V1, envelope, vacancy
 from tests.core.test_keyring import key
 from tests.live.fake_node import RealNode
-from tests.live.running import REPOSITORY, wait_until
+from tests.live.running import REPOSITORY, RunningServer, wait_until
 from tests.live.test_sentinels import NODE, Processes, processes, sentinel_lines
 from wireproto.admin.cli import main
 from wireproto.admin.node_rewrap import NodeRewrap
+from wireproto.core.envelope import HEAD_LENGTH
 from wireproto.core.keyring import Keyring
-from wireproto.core.sealing import Sealer
+from wireproto.core.sealing import NamespaceSealer, Sealer
 from wireproto.core.stored_values import to_stored
 from wireproto.server.keyring_file import change_keyring, keyring_path
 from wireproto.server.process_sealer import new_prefix
@@ -234,6 +236,137 @@ def test_large_values(rewrap: Rewrap, node: RealNode, client: redis.Redis) -> No
     stored = all_stored(client, list(values))
     assert is_under_the_present_key(stored)
     assert opened(stored) == values
+
+
+# --- Envelopes --------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_in_an_envelope_is_moved_and_the_envelope_stays(
+    rewrap: Rewrap, node: RealNode, client: redis.Redis
+) -> None:
+    old, new = sealer(OLD).for_namespace("default"), sealer(NEW).for_namespace("default")
+    inside = {
+        b"plain": b"v",
+        b"marked": b"\xff\x00\xff",
+        b"empty": b"",
+        b"old": old.seal(b"old", b"v"),
+        b"like-an-envelope": b"\xff\x00" + envelope(b"v"),
+    }
+    inside[b"as-it-is-to-be"] = new.seal(b"as-it-is-to-be", b"v")
+    expected = {name: opened_value(new, name, stored) for name, stored in inside.items()}
+    for name, stored in inside.items():
+        client.set(b"default:" + name, around(stored), px=100_000)
+    due = {name: client.pexpiretime(b"default:" + name) for name in inside}
+    for flags, moved in (((), 5), ((), 0), (("--plain",), 6), (("--plain",), 0), ((), 6)):
+        outcome = rewrap.run("--node", f"n={node.url}", *flags)
+        assert outcome.code == 0, outcome.said
+        assert (outcome.counts()["moved"], outcome.counts()["were in order"]) == (moved, 6 - moved)
+        for name, value in expected.items():
+            stored = client.get(b"default:" + name)
+            assert stored[:HEAD_LENGTH] == around(b""), name
+            assert stored[HEAD_LENGTH:].startswith(HEADS["default"]) != bool(flags), name
+            assert opened_value(new, name, stored[HEAD_LENGTH:]) == value
+            assert not flags or stored[HEAD_LENGTH:] == to_stored(value)
+    assert {name: client.pexpiretime(b"default:" + name) for name in inside} == due
+
+
+def around(stored: bytes) -> bytes:
+    """An envelope that has everything."""
+    return envelope(stored, version=V1, fresh=NOW, stale=5, lease=L1, until=NOW + 7)
+
+
+def opened_value(opener: NamespaceSealer, name: bytes, stored: bytes) -> bytes:
+    value = opener.open(name, stored)
+    assert value is not None
+    return value
+
+
+def test_what_is_no_value_yet_and_counters_in_envelopes_stay(
+    rewrap: Rewrap, node: RealNode, client: redis.Redis
+) -> None:
+    client.set("default:leased", vacancy(L1, NOW), px=100_000)
+    client.set("shop:leased", vacancy(L1, NOW), px=100_000)
+    client.set("default:counter", around(b"-42"))
+    before = {name: client.dump(name) for name in client.scan_iter()}
+    for flags, counters in (((), 1), (("--plain",), 0)):
+        outcome = rewrap.run("--node", f"n={node.url}", *flags)
+        assert outcome.code == 0, outcome.said
+        counts = outcome.counts()
+        assert (counts["without a value yet"], counts.get("plain numbers left", 0)) == (2, counters)
+        assert (counts["moved"], counts["were in order"]) == (0, 1 - counters)
+        assert {name: client.dump(name) for name in client.scan_iter()} == before
+
+
+def test_a_damaged_envelope_is_counted_and_stays(rewrap: Rewrap, node: RealNode, client: redis.Redis) -> None:
+    old = sealer(OLD).for_namespace("default")
+    whole = {name: around(old.seal(name, b"v")) for name in (b"times", b"cut", b"marker", b"inside", b"lost")}
+    client.set("default:times", whole[b"times"].replace(b"%014d" % NOW, b"%013dx" % NOW))
+    client.set("default:cut", whole[b"cut"][: HEAD_LENGTH - 1])
+    client.set("default:marker", b"\xfe" + whole[b"marker"][1:])
+    client.set("default:inside", whole[b"inside"][:-1] + b"?")
+    client.set("default:moved", whole[b"lost"])
+    before = {name: client.dump(name) for name in client.scan_iter()}
+    outcome = rewrap.run("--node", f"n={node.url}")
+    assert outcome.code == 1
+    assert (outcome.counts()["failed"], outcome.counts()["moved"]) == (5, 0)
+    assert {name: client.dump(name) for name in client.scan_iter()} == before
+
+
+@pytest.mark.parametrize("flags", [(), ("--plain",)])
+def test_versions_leases_and_stale_values_go_on_behind_it(
+    rewrap: Rewrap, node: RealNode, client: redis.Redis, tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    """What a server has given out before holds after."""
+    rewrap.use(OLD)
+    before = RunningServer(tmp_path, "--node", f"n={node.url}")
+    try:
+        with before.plain() as talk:
+            talk.send(b"".join(b"WRITE 1:%b 5:value ex=900\n" % name for name in (b"v", b"w", b"e")))
+            talk.send(b"WRITE 1:s 5:stale px=1 stale=900\nWRITE 1:f 5:fresh ex=900 stale=900\nINCR 1:c ex=900\n")
+            assert [talk.line() for _ in range(6)] == [b"OK"] * 5 + [b"OK 1:1"]
+            wait_until(lambda: talk.ask(b"READ 1:s\n") == b"MISS")
+            version, other, of_counter = (
+                word(talk.ask(b"READ 1:%b ver\n" % name), b"ver") for name in (b"v", b"w", b"c")
+            )
+            stale, early, missing = (
+                word(talk.ask(line), b"lease")
+                for line in (
+                    b"READ 1:s lease=900000\n",
+                    b"READ 1:e lease=900000 early=86400000\n",
+                    b"READ 1:m lease=900000\n",
+                )
+            )
+    finally:
+        before.stop()
+    rewrap.use(NEW)
+    due = {name: client.pexpiretime(name) for name in client.scan_iter()}
+    outcome = rewrap.run("--node", f"n={node.url}", *flags)
+    assert outcome.code == 0, outcome.said
+    assert outcome.counts()["moved"] == 5
+    assert {name: client.pexpiretime(name) for name in client.scan_iter()} == due
+    after = RunningServer(tmp_path, "--node", f"n={node.url}")
+    after.api_key = before.api_key
+    try:
+        with after.plain() as talk:
+            assert talk.ask(b"READ 1:v ver\n") == b"OK 5:value ver=" + version
+            assert talk.ask(b"WRITE 1:v 3:new ver=%b\n" % other) == b"CONFLICT"
+            assert talk.ask(b"WRITE 1:v 3:new ver=%b\n" % version).startswith(b"OK ver=")
+            assert talk.ask(b"DELETE 1:w ver=%b\n" % other) == b"OK"
+            assert talk.ask(b"READ 1:f\n") == b"OK 5:fresh"
+            assert talk.ask(b"READ 1:s\n") == b"MISS"
+            assert talk.ask(b"READ 1:s lease=5\n").startswith(b"OK 5:stale stale held=")
+            for name, lease in ((b"s", stale), (b"e", early), (b"m", missing)):
+                assert talk.ask(b"WRITE 1:%b 3:new lease=%b\n" % (name, lease)) == b"OK", name
+            assert talk.ask(b"READ 1:c ver\n") == b"OK 1:1 ver=" + of_counter
+            assert talk.ask(b"INCR 1:c\n") == b"OK 1:2"
+    finally:
+        after.stop()
+
+
+def word(reply: bytes, name: bytes) -> bytes:
+    """The value of an option in a reply."""
+    assert b" " + name + b"=" in reply, reply
+    return reply.partition(b" " + name + b"=")[2].partition(b" ")[0]
 
 
 # --- Under load, and interrupted --------------------------------------------------------------------------------------

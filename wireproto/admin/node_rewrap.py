@@ -13,18 +13,21 @@ from typing import Any, Final
 
 from redis.exceptions import ResponseError
 
+from wireproto.core.envelope import HEAD_LENGTH, is_enveloped, is_vacancy, read_envelope
 from wireproto.core.names import is_name
+from wireproto.core.opening import as_plain
 from wireproto.core.sealing import SEALED, Sealer, head_of
-from wireproto.core.stored_values import MARKER, to_stored
+from wireproto.core.stored_values import MARKER, from_stored
 
 KEYS_AT_ONCE: Final = 500
 BYTES_AT_ONCE: Final = 8 * 1024 * 1024
 """Of values that are fetched together. A single one may be longer, up to the largest that a server takes."""
-LONGEST_VALUE: Final = 64 * 1024 * 1024 + 64
-"""Bytes of the largest value that a server takes, sealed."""
+LONGEST_VALUE: Final = 64 * 1024 * 1024 + 64 + HEAD_LENGTH
+"""Bytes of the largest value that a server takes, sealed and in an envelope."""
 ATTEMPTS: Final = 10
 """How often a value is tried that changes each time before it can be stored."""
-_LONGEST_HEAD: Final = 19
+_LONGEST_START: Final = HEAD_LENGTH + 19
+"""Bytes up to the end of the key's id in a sealed value that is in an envelope."""
 _SEALED_START: Final = bytes((MARKER, SEALED))
 _COUNTER: Final = re.compile(rb"0|-?[1-9][0-9]{0,18}")
 _REPLACE: Final = b"""\
@@ -43,6 +46,8 @@ class Counts:
     """They were as they are to be."""
     counters: int = 0
     """Plain decimal numbers: these may be counters, which are never sealed."""
+    leased: int = 0
+    """They have no value yet: somebody has the right to load it."""
     unsealed: int = 0
     """Of namespaces that no key seals."""
     skipped: int = 0
@@ -134,13 +139,15 @@ class NodeRewrap:
         pipeline = self._client.pipeline(transaction=False)
         for item in items:
             pipeline.strlen(item.stored_name)
-            pipeline.getrange(item.stored_name, 0, _LONGEST_HEAD - 1)
+            pipeline.getrange(item.stored_name, 0, _LONGEST_START - 1)
         replies = iter(pipeline.execute(raise_on_error=False))
         group: list[_Item] = []
         room = BYTES_AT_ONCE
         for item, length, start in zip(items, replies, replies, strict=True):
             if self._is_of_another_type(length) or self._is_of_another_type(start):
                 self.counts.skipped += 1
+            elif is_vacancy(start):
+                self.counts.leased += 1
             elif self._is_as_it_should_be(item, start):
                 self.counts.present += 1
             elif length > LONGEST_VALUE:
@@ -155,6 +162,7 @@ class NodeRewrap:
             yield group
 
     def _is_as_it_should_be(self, item: _Item, start: bytes) -> bool:
+        _, start = _in_two(start)
         if self._to_plain:
             return not start.startswith(_SEALED_START)
         head = self._head(item.namespace)
@@ -171,14 +179,16 @@ class NodeRewrap:
                 self.counts.skipped += 1
             elif stored is None:
                 self.counts.gone += 1
-            elif not self._to_plain and _COUNTER.fullmatch(stored):
+            elif is_vacancy(stored):
+                self.counts.leased += 1
+            elif not self._to_plain and _COUNTER.fullmatch(_in_two(stored)[1]):
                 self.counts.counters += 1
             else:
-                value = self._sealer.for_namespace(item.namespace).open(item.name, stored)
-                if value is None:
+                anew = self._stored_anew(item, stored)
+                if anew is None:
                     self.counts.failed += 1
                 else:
-                    pipeline.eval(_REPLACE, 1, item.stored_name, stored, self._stored_anew(item, value))
+                    pipeline.eval(_REPLACE, 1, item.stored_name, stored, anew)
                     moving.append(item)
         again = []
         for item, reply in zip(moving, pipeline.execute(raise_on_error=False), strict=True):
@@ -189,8 +199,15 @@ class NodeRewrap:
                 again.append(item)
         return again
 
-    def _stored_anew(self, item: _Item, value: bytes) -> bytes:
-        return to_stored(value) if self._to_plain else self._sealer.for_namespace(item.namespace).seal(item.name, value)
+    def _stored_anew(self, item: _Item, stored: bytes) -> bytes | None:
+        """What to store instead, in the envelope that it has; None if it cannot be opened."""
+        sealer = self._sealer.for_namespace(item.namespace)
+        plain = as_plain(sealer, item.name, stored)
+        envelope, inner = _in_two(plain)
+        value = from_stored(inner)
+        if value is None or (envelope and read_envelope(plain) is None):
+            return None
+        return plain if self._to_plain else envelope + sealer.seal(item.name, value)
 
     @staticmethod
     def _is_of_another_type(reply: object) -> bool:
@@ -200,3 +217,8 @@ class NodeRewrap:
         if isinstance(reply, Exception):
             raise reply
         return False
+
+
+def _in_two(stored: bytes) -> tuple[bytes, bytes]:
+    """The envelope of what is stored, empty if there is none, and what is in it."""
+    return (stored[:HEAD_LENGTH], stored[HEAD_LENGTH:]) if is_enveloped(stored) else (b"", stored)

@@ -174,6 +174,7 @@ def _in_words(counts: Counts) -> str:
     words = [f"{counts.seen:,} keys seen, {counts.moved:,} moved, {counts.present:,} were in order"]
     more = {
         "plain numbers left": counts.counters,
+        "without a value yet": counts.leased,
         "of namespaces without a sealing key": counts.unsealed,
         "no values": counts.skipped,
         "gone meanwhile": counts.gone,
