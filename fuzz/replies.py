@@ -23,6 +23,7 @@ WORDS: Final = (
     *(b"OK", b"OK 1:v\n", b"OK 0:\n", b"MISS\n", b"CONFLICT\n", b"ERR ", b"BUSY retry=50 :full\n", b"PROTO :what\n"),
     *(b" ttl=5", b" 5:value", b" 64:", b" 999999999:", b"\r\n", b"\n", b"ERR CLOSING :bye\n", b"ERR AUTH :no\n"),
     *(b"ERR EXPIRED :late\n", b"#1 OK 5:a.b.c ttl=100\n", b"#01 ", b"#18446744073709551617 ", b" held=50"),
+    *(b" ver=q4hT0aYb0000001f", b" lease=q4hT0aYb00000021", b" stale", b" held=4998", b"OK 2:42", b"ERR TYPE :no\n"),
 )
 
 
