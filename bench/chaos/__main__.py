@@ -15,7 +15,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
-from bench.chaos import consistency, isolations, kills, partitions
+from bench.chaos import conditional_faults, consistency, isolations, kills, lease_failovers, partitions
+from bench.chaos.conditional_load import Crowd
 from bench.chaos.findings import Finding
 from bench.chaos.namespaces import NetworkError, available
 from bench.chaos.running import ChaosError
@@ -58,6 +59,14 @@ async def _linearizability(options: argparse.Namespace, seed: int) -> list[Findi
     return [await consistency.run(consistency.Plan(options.operations, seed))]
 
 
+async def _conditions(options: argparse.Namespace, seed: int) -> list[Finding]:
+    return [await conditional_faults.run(conditional_faults.Plan(options.kills, Crowd(seed=seed)))]
+
+
+async def _leases(options: argparse.Namespace, seed: int) -> list[Finding]:
+    return [await lease_failovers.run(lease_failovers.Plan(options.kills, seed))]
+
+
 EXPERIMENTS: Final[dict[str, Experiment]] = {
     "kill": _kill,
     "stop": _stop,
@@ -65,6 +74,8 @@ EXPERIMENTS: Final[dict[str, Experiment]] = {
     "partition": _partition,
     "isolation": _isolation,
     "linearizability": _linearizability,
+    "conditions": _conditions,
+    "leases": _leases,
 }
 NEED_NETWORKS: Final = {"partition", "isolation"}
 
@@ -73,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(prog="python -m bench.chaos", description=__doc__)
     top.add_argument("names", nargs="*", metavar="EXPERIMENT", help=f"{', '.join(EXPERIMENTS)} (all)")
-    top.add_argument("--kills", type=int, default=20, metavar="N", help="masters to kill, and to stop, each way (20)")
+    top.add_argument("--kills", type=int, default=20, metavar="N", help="nodes to kill, and to stop, each way (20)")
     top.add_argument("--partitions", type=int, default=20, metavar="N", help="cuts each way (20)")
     top.add_argument("--operations", type=int, default=200_000, metavar="N", help="for linearizability (200,000)")
     top.add_argument("--seed", type=int, help="of what clients do; when faults strike, real time decides")

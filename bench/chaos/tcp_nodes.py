@@ -17,12 +17,18 @@ from wireproto.server.embedded import find_program
 START_TIMEOUT = 10.0
 
 
-class TcpNode:
-    """A node process without persistence, which keeps its port when it is started again."""
+DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
+"""Options of a node that still has all that it has answered when it is started again."""
 
-    def __init__(self, folder: Path) -> None:
+
+class TcpNode:
+    """A node process, which keeps its port when it is started again, and nothing else unless `options` say so."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
         self.port = free_port()
-        self._folder = folder
+        self._folder = folder / f"node-{self.port}"
+        self._folder.mkdir()
+        self._options = options
         self.begin()
         self.wait_until_listening()
 
@@ -30,7 +36,7 @@ class TcpNode:
         """Start the process, and do not wait for it."""
         command = [find_program(None), "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
         self.process = subprocess.Popen(
-            [*command, "--dir", str(self._folder)],
+            [*command, "--dir", str(self._folder), *self._options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

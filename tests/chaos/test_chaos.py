@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.chaos import consistency, judging, kills, partitions
+from bench.chaos import conditional_faults, consistency, judging, kills, lease_failovers, partitions
 from bench.chaos.entries import OK, Entry
 from bench.chaos.findings import Bound, Collected, Figure, Finding
 from bench.chaos.record import Ledger
@@ -56,6 +56,19 @@ async def test_a_master_cut_off_is_left_and_no_write_that_replicas_have_is_lost(
 
 async def test_many_writers_see_one_register_for_each_key() -> None:
     assert_held(await consistency.run(consistency.Plan(6_000)))
+
+
+async def test_a_node_that_keeps_what_it_has_is_one_register_and_one_counter_for_each_key_across_faults() -> None:
+    finding = await conditional_faults.run(conditional_faults.Plan(3, between=0.7))
+    assert_held(finding)
+    for done in (conditional_faults.SWAPS, conditional_faults.FILLS):
+        assert values(finding, done)[0] > 50
+
+
+async def test_a_lease_is_used_once_and_not_when_it_has_ended_though_its_master_is_killed() -> None:
+    finding = await lease_failovers.run(lease_failovers.Plan(1))
+    assert_held(finding)
+    assert values(finding, lease_failovers.FILLS)[0] > 50
 
 
 # -- what is told
