@@ -112,11 +112,10 @@ end
 if is_bare and (condition == 'nx' or condition == 'xx') then
   local found = redis.call('GETRANGE', KEY, 0, 1)
   if found ~= '\255E' and found ~= '\255V' then
-    if condition == 'nx' then
-      if redis.call('EXISTS', KEY) == 1 then return false end
-    elseif expiry == '' then return redis.call('SET', KEY, value, 'XX')
-    elseif expiry == 'keepttl' then return redis.call('SET', KEY, value, 'XX', 'KEEPTTL')
-    else return redis.call('SET', KEY, value, 'XX', 'PX', expiry) end
+    if condition == 'nx' then return false end
+    if expiry == '' then return redis.call('SET', KEY, value, 'XX') end
+    if expiry == 'keepttl' then return redis.call('SET', KEY, value, 'XX', 'KEEPTTL') end
+    return redis.call('SET', KEY, value, 'XX', 'PX', expiry)
   end
 end
 """
