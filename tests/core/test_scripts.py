@@ -504,13 +504,23 @@ EVERY_SCRIPT: dict[str, tuple[int, Callable[[ScriptedNode], object]]] = {
 every_script = pytest.mark.parametrize("name", EVERY_SCRIPT)
 
 
-@every_script
+@pytest.mark.parametrize("name", ["READ", "DELETE", "INCR"])
 def test_a_key_of_another_type_is_left_alone(node: ScriptedNode, name: str) -> None:
     node.put(None)
     node.client.rpush(KEY, b"a")
     kind, run = EVERY_SCRIPT[name]
     assert render(kind, run(node), lambda: NOW)[0] == "CORRUPT"
     assert node.client.lrange(KEY, 0, -1) == [b"a"]
+
+
+def test_a_key_of_another_type_can_be_touched_and_written_over(node: ScriptedNode) -> None:
+    node.put(None)
+    node.client.rpush(KEY, b"a")
+    assert node.touch(5000) == 1
+    assert 0 < node.client.pttl(KEY) <= 5000
+    assert node.write(b"w", "nx") is None
+    assert node.write(b"w", "xx") == b"OK"
+    assert node.stored == b"w"
 
 
 @pytest.mark.parametrize("place", [*range(18, 46), *range(62, HEAD_LENGTH)])

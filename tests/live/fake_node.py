@@ -67,6 +67,10 @@ class RealNode:
         return f"redis://127.0.0.1:{self.port}"
 
 
+SCRIPT = b"$40\r\n%b\r\n" % (b"0" * 40)
+"""What SCRIPT LOAD answers."""
+
+
 class FakeNode:
     """Greets as a node should, and answers everything else as `behaviour` says.
 
@@ -76,7 +80,7 @@ class FakeNode:
     def __init__(self) -> None:
         self.behaviour: Callable[[list[bytes]], Answer] = self.miss
         self.greetings: dict[bytes, Answer | Callable[[], Answer]] = {}
-        """Other answers to PING, ROLE and INFO."""
+        """Other answers to PING, SCRIPT, ROLE and INFO."""
         self.connections = 0
         self.commands: list[list[bytes]] = []
         self._listening = socket.create_server(("127.0.0.1", 0))
@@ -140,7 +144,7 @@ class FakeNode:
             connection.close()
 
     def _answer(self, connection: socket.socket, command: list[bytes]) -> None:
-        greeting = {b"PING": b"+PONG\r\n", b"ROLE": ROLE, b"INFO": INFO, **self.greetings}
+        greeting = {b"PING": b"+PONG\r\n", b"SCRIPT": SCRIPT, b"ROLE": ROLE, b"INFO": INFO, **self.greetings}
         if command[0] in greeting:
             found = greeting[command[0]]
             answer = found() if callable(found) else found

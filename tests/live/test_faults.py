@@ -426,7 +426,7 @@ OTHER_ANSWERS = {
     "READ ttl: one of two": (b"READ %d:%b ttl\n", b"*1\r\n$1\r\nv\r\n", "INTERNAL"),
     "READ ttl: the wrong way round": (b"READ %d:%b ttl\n", b"*2\r\n:1\r\n$1\r\nv\r\n", "INTERNAL"),
     "READ ttl: arrays": (b"READ %d:%b ttl\n", b"*2\r\n*0\r\n*0\r\n", "INTERNAL"),
-    "READ ttl: no script": (b"READ %d:%b ttl\n", b"-NOSCRIPT no\r\n", "INTERNAL"),
+    "READ ttl: no script": (b"READ %d:%b ttl\n", b"-NOSCRIPT no\r\n", "DOWN"),
 }
 
 

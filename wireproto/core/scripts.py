@@ -6,10 +6,11 @@ A script changes one key. It is told the time, in milliseconds since 1970, by th
 moment is judged by one clock, that of whoever wrote it there.
 
 What most calls meet is looked for first, in as few commands as can be: to call Redis from a script costs a microsecond,
-and to make the functions for envelopes another two. There an envelope (`envelope`) is a table; that of a value without
-one, or with one that is damaged, says that it has no version, no lease and no time of its own. So nothing here makes a
-damaged envelope whole. A key is `present` if it has a value that is fresh, and `servable` if that may at least be given
-to those who ask with a lease.
+and to make the functions for envelopes another two. (`pcall` there: a key that holds something else, such as a list,
+can be written over and touched.) Behind it an envelope (`envelope`) is a table; that of a value without one, or with
+one that is damaged, says that it has no version, no lease and no time of its own. So nothing here makes a damaged
+envelope whole. A key is `present` if it has a value that is fresh, and `servable` if that may at least be given to
+those who ask with a lease.
 """
 
 from __future__ import annotations
@@ -110,7 +111,8 @@ if condition == 'nx' and is_bare then
   if done then return done end
 end
 if is_bare and (condition == 'nx' or condition == 'xx') then
-  local found = redis.call('GETRANGE', KEY, 0, 1)
+  local found = redis.pcall('GETRANGE', KEY, 0, 1)
+  if type(found) == 'table' and not string.find(found.err, 'WRONGTYPE', 1, true) then return found end
   if found ~= '\255E' and found ~= '\255V' then
     if condition == 'nx' then return false end
     if expiry == '' then return redis.call('SET', KEY, value, 'XX') end
@@ -168,7 +170,8 @@ not hold. With `lease` only the lease is removed."""
 
 _TOUCH: Final = (
     rb"""
-local found = redis.call('GETRANGE', KEY, 0, 1)
+local found = redis.pcall('GETRANGE', KEY, 0, 1)
+if type(found) == 'table' and not string.find(found.err, 'WRONGTYPE', 1, true) then return found end
 if found ~= '\255E' and found ~= '\255V' then return redis.call('PEXPIRE', KEY, ARGV[2]) end
 """
     + _ENVELOPES
