@@ -144,7 +144,7 @@ def test_flushes_under_load_lose_no_count_and_count_nothing_twice(client: RawCli
 
 def test_a_node_that_was_started_again_has_the_scripts(client: RawClient, only: OneNode) -> None:
     for _ in range(3):
-        assert all(is_served(client, request) for request in SCRIPTED.values())
+        wait_until(lambda: all(is_served(client, request) for request in SCRIPTED.values()))
         only.node.kill()
         wait_until(lambda: client.ask(b"READ 1:v\n").startswith(ERR_DOWN))
         only.node.start()
