@@ -191,7 +191,10 @@ def _asks_again(said: object) -> bool:
 
 
 def _must_fit(answer: Reply, said: object, request: bytes) -> None:
-    """The answer to a client is what the node said, or a failure."""
+    """The answer to a client is what the node said, or a failure. Nobody is told what was not asked for."""
+    words = {name.partition("=")[0] for name in request.decode("ascii").split()}
+    assert {"ttl", "ver", "lease"} & answer.options.keys() <= words
+    assert "lease" in words or "held" not in answer.options
     if _is_failure(answer):
         return
     if isinstance(said, hiredis.ReplyError):
@@ -199,9 +202,7 @@ def _must_fit(answer: Reply, said: object, request: bytes) -> None:
         return
     value = said[0] if isinstance(said, list) and len(said) == 5 and request.startswith(b"READ") else said
     if answer.status == OK and request.startswith(b"READ"):
-        assert isinstance(value, bytes)
-        envelope = read_envelope(value) if is_enveloped(value) else None
-        assert answer.arguments == (from_stored(envelope.value if envelope else value),)
+        assert answer.arguments == (_value(value),)
         assert "lease" not in answer.options or (isinstance(said, list) and said[2] is not None) or _OTHER in request
     elif answer.status == OK and request.startswith(b"INCR"):
         assert answer.arguments == (said,)
@@ -216,6 +217,15 @@ def _must_fit(answer: Reply, said: object, request: bytes) -> None:
         assert said in (None, -1)
     else:
         assert answer.code in ("INTERNAL", "CORRUPT"), answer.code
+        assert answer.code == "INTERNAL" or _value(value) is None
+
+
+def _value(stored: object) -> bytes | None:
+    """The value of what a node has, opened already; None if it is none."""
+    if isinstance(stored, bytes) and is_enveloped(stored):
+        envelope = read_envelope(stored)
+        return None if envelope is None else from_stored(envelope.value)
+    return from_stored(stored) if isinstance(stored, bytes) else None
 
 
 def _is_failure(answer: Reply) -> bool:
