@@ -36,7 +36,15 @@ READ_REPLICA = b"READ 1:r replica ttl trace\n"
 
 def allow(admin: redis.Redis, commands: set[str]) -> None:
     """Let the user do this, and nothing else."""
-    words = ("reset", "on", ">p", "~default:*", "&wireproto:sync", *(f"+{name.lower()}" for name in commands))
+    words = (
+        "reset",
+        "on",
+        ">p",
+        "~default:*",
+        "resetchannels",
+        "&wireproto:sync",
+        *(f"+{name.lower()}" for name in commands),
+    )
     admin.execute_command("ACL", "SETUSER", "u", *words)
 
 
