@@ -10,7 +10,7 @@ SOURCES   := setup.py setup.cfg pyproject.toml $(shell find wireproto -name '*.p
 AS_INSTALLED := PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(INSTALLED):$(CURDIR)
 # What a build changes: the tests of the core, and of what moves its bytes.
 PURE_ONLY := access api_keys compression function_keys keyring load_calls load_terms loading node_health optional_codecs \
-  rate_windows retry ring sessions signing_keys steps tokens topology totals xaes
+  rate_windows retry ring scripts scripts_in_sequence sessions signing_keys steps tokens topology totals xaes
 BOTH_BUILDS := $(filter-out $(PURE_ONLY:%=tests/core/test_%.py),$(wildcard tests/core/test_*.py)) tests/client \
   tests/live/test_client_certificates.py tests/live/test_clients.py tests/live/test_cuts.py tests/live/test_encryption.py \
   tests/live/test_faults.py tests/live/test_limits.py tests/live/test_model.py tests/live/test_s_client.py tests/live/test_tls.py
@@ -23,12 +23,12 @@ run: $(VENV)/.run
 test: check test-pure test-installed
 
 test-pure: $(VENV)/.test $(VENV)/.hosts
-	EXPECTED_BUILD=pure $(BIN)/python -m pytest -n 4 $(ARGS)
+	EXPECTED_BUILD=pure $(BIN)/python -m pytest -n 5 $(ARGS)
 
 test-installed: $(VENV)/.test $(INSTALLED)/.done
 	@if [ -e $(INSTALLED)/wireproto/core/dispatch.*.so ]; then \
 	  EXPECTED_BUILD=compiled $(AS_INSTALLED) \
-	    $(BIN)/python -m pytest --import-mode=append -n 4 $(BOTH_BUILDS) $(ARGS); \
+	    $(BIN)/python -m pytest --import-mode=append -n 5 $(BOTH_BUILDS) $(ARGS); \
 	else echo "There is no C compiler, so the compiled build is not tested."; fi
 
 check: $(VENV)/.test
