@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.kept import listening_sockets, node_connections, requests, ring_tables, snippets
+from bench.kept import lease_commands, listening_sockets, node_connections, requests, ring_tables, snippets
 
 FOLDER = Path(snippets.__file__).parent
 
@@ -21,8 +21,9 @@ FOLDER = Path(snippets.__file__).parent
         (lambda: listening_sockets.main(2, 1), ["SO_REUSEPORT", "one socket, 2 ms"]),
         (lambda: node_connections.main(0.05), ["one connection for all", "redis-py"]),
         (lambda: requests.main(0.02, 1), ["READ lease= (chosen", "INCR ex=", "WRITE xx"]),
+        (lambda: lease_commands.main(0.02, 1), ["GET, and a script", "SET NX GET PX"]),
     ],
-    ids=["snippets", "ring_tables", "listening_sockets", "node_connections", "requests"],
+    ids=["snippets", "ring_tables", "listening_sockets", "node_connections", "requests", "lease_commands"],
 )
 def test_it_runs(run: Callable[[], None], first_lines: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     run()
