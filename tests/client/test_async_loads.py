@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -240,6 +241,51 @@ async def test_a_plain_function_and_one_that_cancels_itself() -> None:
             with pytest.raises(asyncio.CancelledError):
                 await client.get_or_load("l", AsyncLoader(asyncio.CancelledError()), ttl=60)
             assert await client.get_or_load("l", lambda: b"v", ttl=60) == b"v"
+
+
+async def test_a_load_that_was_cancelled_before_it_began_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    with FakeServer(LeasingCache()) as server:
+        async with AsyncClient(server.url) as client:
+            keep = client._loads.flights.keep
+
+            def cancelled_at_once(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+                task = keep(work)
+                task.cancel()
+                return task
+
+            with monkeypatch.context() as patch:
+                patch.setattr(client._loads.flights, "keep", cancelled_at_once)
+                with pytest.raises(asyncio.CancelledError):
+                    await client.get_or_load("k", AsyncLoader(), ttl=60)
+            await client.delete("k")
+            started = asyncio.get_running_loop().time()
+            assert await client.get_or_load("k", AsyncLoader(b"w"), ttl=60, lease=3) == b"w"
+            assert asyncio.get_running_loop().time() - started < 2
+            assert client._loads.flights._open == {}
+
+
+async def test_an_error_that_nobody_waits_for_is_not_reported_as_never_retrieved() -> None:
+    reported: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: reported.append(context))
+    loader = AsyncLoader(waits=True)
+
+    async def stubborn() -> bytes:
+        try:
+            await loader()
+        except asyncio.CancelledError:
+            await client.close()
+        return b"v"
+
+    with FakeServer(LeasingCache()) as server:
+        client = AsyncClient(server.url)
+        caller = wants(client, stubborn)
+        await loader.begun.wait()
+        caller.cancel()
+        await asyncio.wait([caller])
+        await until(lambda: not client._loads.flights._tasks)
+    del caller  # its error's traceback holds the load
+    gc.collect()
+    assert reported == []
 
 
 async def test_old_values_are_served_while_one_loads() -> None:

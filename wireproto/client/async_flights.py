@@ -19,6 +19,11 @@ class Flight:
         self._close: Callable[[], None]
         self._waiting = 0
 
+    @property
+    def is_over(self) -> bool:
+        """Whether its task has ended, be it before it began."""
+        return self._task.done()
+
     def begin(self, task: asyncio.Task[Landing[Any]], close: Callable[[], None]) -> None:
         """It is under way. `close`: nobody is to join any more."""
         self._task = task
@@ -56,6 +61,10 @@ class Flights:
             # It has ended with its loop.
             self._open.clear()
             return None
+        if flight is not None and flight.is_over:
+            # A task that is cancelled before its first step closes nothing.
+            self.close(key, flight)
+            return None
         return flight
 
     def open(self, key: bytes, is_joinable: bool, run: Callable[[Flight], Coroutine[Any, Any, Landing[Any]]]) -> Flight:
@@ -79,5 +88,10 @@ class Flights:
         """Run something in a task of its own; the loop itself would not hold it."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # looked at, should nobody wait any more
