@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -131,6 +132,27 @@ def test_templates() -> None:
     assert FunctionKeys(Shop.price, "p:{article}").key((Shop(), "apple"), {}) == "p:apple"
     with pytest.raises(ArgumentError, match="object"):
         made("p:{0}", object())
+
+
+def test_what_a_template_makes_too_long_ends_with_a_digest() -> None:
+    keys = FunctionKeys(price, "p:{article}")
+    assert keys.key(("x" * 1021,), {}) == "p:" + "x" * 1021
+    assert keys.key(("\ud800",), {}) == "p:%ED%A0%80"
+    long, other = keys.key(("ü" * 400,), {}), keys.key(("ü" * 399 + "x",), {})
+    assert isinstance(long, bytes)
+    assert long.startswith(b"p:%C3%BC%C3%BC")
+    assert long != other
+    assert len(long) == len(other) == 1024
+
+
+def test_functions_of_other_kinds() -> None:
+    keys = FunctionKeys(functools.partial(price, currency="USD"), "p:{article}:{currency}")
+    assert keys.key(("apple",), {}) == "p:apple:USD"
+    for function in (functools.partial(price), staticmethod(price), bytes):
+        with pytest.raises(ConfigurationError):
+            FunctionKeys(function, None)
+    with pytest.raises(ConfigurationError, match="staticmethod has to stand above"):
+        FunctionKeys(staticmethod(price), "p:{article}")
 
 
 @pytest.mark.parametrize("template", ["p:{nothing}", "p:{2}", "p:{", "p:{}{}{}"])

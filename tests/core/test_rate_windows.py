@@ -94,14 +94,20 @@ def test_what_is_no_limit_is_refused(arguments: tuple[Any, Any]) -> None:
         rate_window("fixed", limit, window, "rate:")
 
 
+def test_whoever_chooses_an_odd_name_is_counted_too() -> None:
+    for window in (FIXED, SLIDING):
+        names = ("", "\ud800", b"\xff", "}", "x" * 256, "x" * 5000, "x" * 4999 + "y")
+        assert len({window.calls(name, 1, 0.0)[0].request for name in names}) == len(names)
+
+
 def test_what_is_no_hit_is_refused() -> None:
     for cost in (0, 11, 1.0, True):
         with pytest.raises(ArgumentError):
             FIXED.calls("me", cost, 0.0)  # type: ignore[arg-type]
-    for who in ("", "x" * 1024, 5):
-        with pytest.raises(ArgumentError):
-            FIXED.calls(who, 1, 0.0)  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError):
+        FIXED.calls(5, 1, 0.0)  # type: ignore[arg-type]
     with pytest.raises(ArgumentError):
         rate_window("leaky", 1, 1, "")  # type: ignore[arg-type]
-    with pytest.raises(ValueTypeError):
-        SLIDING.verdict([1, b"one"], 1, 0.0)
+    for counter in (b"one", b"", b"9" * 5000):
+        with pytest.raises(ValueTypeError):
+            SLIDING.verdict([1, counter], 1, 0.0)

@@ -11,17 +11,15 @@ is: a value must never come back that was cleared.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
 from wireproto.client.sync import Client
-from wireproto.core.wire import MAX_KEY
+from wireproto.core.request_encoding import shortened
 from wireproto.errors import ConfigurationError
 
-_DIGEST: Final = 64
 _MOST_PREFIXES: Final = 1000
 """How many prefixes have their generation kept; a prefix that is a function may have any number of values."""
 
@@ -32,15 +30,8 @@ NO_CLEAR: Final = (
 
 
 def stored_key(text: str) -> bytes:
-    """Text of any length as a key. Raises ArgumentError later, by the client, for text that is empty.
-
-    What is as long as the longest key, or longer, keeps its beginning and has a hash for the rest. A shorter key is
-    never mistaken for one of those, as it is shorter.
-    """
-    key = text.encode("utf-8", "surrogatepass")
-    if len(key) < MAX_KEY:
-        return key
-    return key[: MAX_KEY - _DIGEST] + hashlib.sha256(key).hexdigest().encode()
+    """Text of any length as a key. Raises ArgumentError later, by the client, for text that is empty."""
+    return shortened(text.encode("utf-8", "surrogatepass"))
 
 
 class Keyspace:

@@ -20,6 +20,8 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from wireproto.core.calls import Key
+from wireproto.core.request_encoding import shortened
+from wireproto.core.wire import MAX_KEY
 from wireproto.errors import ArgumentError, ConfigurationError
 
 LONGEST_PLAIN: Final = 200
@@ -35,17 +37,23 @@ KeyOf = str | Callable[..., Key]
 class FunctionKeys:
     """Makes the keys of one function. `key`: a template such as `user:{user_id}` or `user:{0}`, or a function.
 
-    What a template puts in is percent-encoded, so that no argument can pass for the text around it. Raises
-    ConfigurationError for what cannot work.
+    What a template puts in is percent-encoded, so that no argument can pass for the text around it; where the key is
+    too long then, its end is a digest. Raises ConfigurationError for what cannot work.
     """
 
     def __init__(self, function: Callable[..., Any], key: KeyOf | None) -> None:
-        self._signature = inspect.signature(function)
+        if isinstance(function, staticmethod | classmethod):
+            raise ConfigurationError(f"@{type(function).__name__} has to stand above @cached")
+        try:
+            self._signature = inspect.signature(function)
+        except (TypeError, ValueError) as fault:
+            raise ConfigurationError(f"this cannot be cached: {fault}") from None
         self._key = key
-        self._name = f"{function.__module__}.{function.__qualname__}"
+        module = getattr(function, "__module__", "__main__")
+        self._name = f"{module}.{getattr(function, '__qualname__', '<no name>')}"
         if isinstance(key, str):
             _check_template(key, self._signature)
-        elif key is None and ("<" in self._name or function.__module__ == "__main__"):
+        elif key is None and ("<" in self._name or module == "__main__"):
             # Two programs, or two calls of the function around it, would share what is not the same.
             raise ConfigurationError(f"{self._name} is no name that is the same everywhere: give key=")
 
@@ -56,7 +64,9 @@ class FunctionKeys:
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
         if self._key is not None:
-            return _Template().vformat(self._key, bound.args, {**bound.arguments, **bound.kwargs})
+            made = _Template().vformat(self._key, bound.args, {**bound.arguments, **bound.kwargs})
+            encoded = made.encode("utf-8", "surrogatepass")
+            return made if len(encoded) < MAX_KEY else shortened(encoded)
         words = [f"{name}={_literal(value, name)}" for name, value in bound.arguments.items()]
         text = f"cached:{self._name}({','.join(words)})"
         if len(text) <= LONGEST_PLAIN:
@@ -85,7 +95,7 @@ class _Template(string.Formatter):
         kind: Any = type(value)
         if kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__:
             raise ArgumentError(f"a {kind.__name__} has no text of its own, and makes no key")
-        return quote(format(value, format_spec), safe=_SAFE)
+        return quote(format(value, format_spec), safe=_SAFE, errors="surrogatepass")
 
 
 def _check_template(template: str, signature: inspect.Signature) -> None:

@@ -20,7 +20,7 @@ from typing import Any, Final, Literal
 
 from wireproto.core.call_plan import Call
 from wireproto.core.calls import Calls, Key
-from wireproto.core.request_encoding import key_bytes
+from wireproto.core.request_encoding import shortened
 from wireproto.core.results import Value
 from wireproto.errors import ArgumentError, ValueTypeError
 
@@ -29,7 +29,11 @@ Kind = Literal["fixed", "sliding"]
 MAX_LIMIT: Final = 1 << 53
 """Above it, a float does not know every whole number."""
 MAX_WINDOW: Final = 366 * 86_400.0
+LONGEST_NAME: Final = 256
+"""Bytes of a name in a key; the end of a longer one is a digest."""
 SHORTEST_WAIT: Final = 0.001
+_MOST_DIGITS: Final = 20
+"""Of a counter, with its sign."""
 
 _RAW: Final[Calls[bytes]] = Calls(None)
 
@@ -59,7 +63,12 @@ class _Window:
         self._prefix = f"{prefix}{self._milliseconds}:".encode()
 
     def _key(self, who: Key) -> bytes:
-        return b"%b{%b}" % (self._prefix, key_bytes(who))
+        """Strangers may choose their names: no text is refused, or the hit would fail and perhaps be let pass."""
+        if isinstance(who, str):
+            who = who.encode("utf-8", "surrogatepass")
+        elif not isinstance(who, bytes):
+            raise ArgumentError(f"who must be str or bytes, not {type(who).__name__}")
+        return b"%b{%b}" % (self._prefix, shortened(who, LONGEST_NAME))
 
     def _check(self, cost: int) -> None:
         if type(cost) is not int or not 1 <= cost <= self.limit:
@@ -129,6 +138,6 @@ def _count(data: bytes | None) -> int:
     """What a counter is. Raises ValueTypeError."""
     if data is None:
         return 0
-    if not data.removeprefix(b"-").isdigit():
+    if len(data) > _MOST_DIGITS or not data.removeprefix(b"-").isdigit():
         raise ValueTypeError("the counter of the window before is no counter")
     return max(0, int(data))

@@ -6,6 +6,7 @@ trip. One thing is left to the server: how large a value may be is its own setti
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -15,6 +16,8 @@ from wireproto.core.verbs import FLAG, MAX_TOKEN, SPECS, Argument, Verb, VerbSpe
 from wireproto.core.wire import MAX_CREDENTIAL, MAX_KEY, MAX_LENGTH_DIGITS
 from wireproto.errors import ArgumentError
 
+_DIGEST: Final = 64
+"""Bytes of a digest, in hexadecimal."""
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._+-]+")
 NO_OPTIONS: Final[Mapping[str, int]] = MappingProxyType({})
 
@@ -45,6 +48,17 @@ def key_bytes(key: object) -> bytes:
     if not 0 < len(key) <= MAX_KEY:
         raise ArgumentError("the key is empty" if not key else f"a key has at most {MAX_KEY} bytes")
     return key
+
+
+def shortened(key: bytes, longest: int = MAX_KEY) -> bytes:
+    """A key of `longest` bytes at most, for one of any length; they are more than 64.
+
+    What is as long as that, or longer, keeps its beginning and has a digest for the rest. A shorter key is never
+    mistaken for one of those, as it is shorter.
+    """
+    if len(key) < longest:
+        return key
+    return key[: longest - _DIGEST] + hashlib.sha256(key).hexdigest().encode()
 
 
 def encode_key_request(verb: int, key: object) -> bytes:
