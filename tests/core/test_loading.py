@@ -229,8 +229,15 @@ def test_where_there_is_nothing_the_lease_is_given_back_or_that_is_remembered() 
 
 def test_what_is_gone_is_not_served_stale() -> None:
     play = filled(found=WON_STALE).answer(None).answer(None)
-    assert play.step == Remove()
+    assert play.step == GiveBack("x1")
+    assert play.answer(True).step == Remove()
     assert play.answer(True).landing == Landing(None)
+    assert filled(found=WON_STALE).answer(None).answer(None).fail(NodeDownError()).step == Remove()
+
+
+def test_what_another_has_written_is_not_removed_where_the_loader_found_nothing() -> None:
+    play = filled(found=WON_STALE).answer(None).answer(None).answer(False)
+    assert play.landing == Landing(None, is_current=False)
 
 
 @pytest.mark.parametrize("given_back", [True, NodeDownError(), errors.DeniedError()])

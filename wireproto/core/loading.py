@@ -152,9 +152,11 @@ def filling(terms: LoadTerms, found: Leased[Any] | None) -> Steps[FillStep]:
         return Landing(value)
     yield Close()
     if value is None and not terms.missing_ttl:
-        # What is gone must not be served any longer, stale or not.
-        held = yield from _attempt(Remove() if found.found else GiveBack(lease))
-        return Landing(is_current=held is not False)
+        is_current = (yield from _attempt(GiveBack(lease))) is not False
+        if found.found and is_current:
+            # It must not be served any longer, stale or not; but what another has written meanwhile is not gone.
+            yield from _attempt(Remove())
+        return Landing(is_current=is_current)
     try:
         is_current = yield StoreAbsence(lease) if value is None else Store(value, lease)
     except GeneratorExit:
