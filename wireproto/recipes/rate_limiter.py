@@ -23,7 +23,8 @@ class RateLimiter:
 
     `kind`: a "fixed" window begins with its first hit; a "sliding" one moves on, and needs the clocks of those who
     count to agree (`clock`: Unix time in seconds). What each of them means, and that refused hits are counted too, is
-    told in `wireproto.core.rate_windows`. Raises ArgumentError for what cannot work.
+    told in `wireproto.core.rate_windows`. Limiters with the same `prefix`, `kind` and `window` count together: what is
+    limited apart needs a prefix of its own. Raises ArgumentError for what cannot work.
     """
 
     def __init__(
