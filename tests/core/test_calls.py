@@ -77,7 +77,7 @@ def test_times_of_leases_are_seconds(lease: float, early: float | None, words: b
 @pytest.mark.parametrize("seconds", [-1, math.nan, math.inf, True, "5", 10**9])
 def test_what_is_no_time_of_a_lease_is_refused(seconds: Any) -> None:
     for lease, early in ((seconds, None), (5, seconds)):
-        with pytest.raises(ArgumentError):
+        with pytest.raises(ArgumentError, match="must be a number of seconds"):
             RAW.read_or_lease("k", lease, early)
 
 

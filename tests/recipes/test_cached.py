@@ -126,3 +126,17 @@ def test_a_cache_that_is_down_takes_no_function_down() -> None:
             return b"v"
 
         assert function() == b"v"
+
+
+async def test_an_object_that_is_called_like_a_coroutine_function() -> None:
+    class Half:
+        async def __call__(self, number: int) -> int:
+            return number // 2
+
+    with FakeServer(LeasingCache()) as server:
+        async with AsyncClient(server.url, codec=Codec.json()) as client:
+            half = cached(client, ttl=60, key="half:{number}")(Half())
+            again = cached(client, ttl=60, key="again:{number}")(half)
+            assert (await half(8), await again(8), await again(8)) == (4, 4, 4)
+        with Client(server.url) as blocking, pytest.raises(ConfigurationError):
+            cached(blocking, ttl=60, key="half:{number}")(Half())

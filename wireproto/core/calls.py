@@ -5,7 +5,6 @@ Both clients, and their pipelines, take their calls from here, so that a verb me
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Generic, TypeVar, Unpack
 
@@ -33,7 +32,7 @@ from wireproto.core.request_encoding import (
 )
 from wireproto.core.results import Leased, Value, Versioned
 from wireproto.core.store_options import Storing
-from wireproto.core.verbs import Verb
+from wireproto.core.verbs import MAX_LEASE_MS, Verb
 from wireproto.errors import ArgumentError, RequestError
 
 V = TypeVar("V")
@@ -44,6 +43,9 @@ _WRITE: Final = Verb.WRITE
 _DELETE: Final = Verb.DELETE
 """To look a member up in its enumeration takes a third of the time that it takes to encode the request."""
 
+_MAX_LEASE: Final = MAX_LEASE_MS // 1000
+_MAX_EARLY: Final = 86_400
+"""Seconds that the protocol takes."""
 _REPLICA: Final = {"replica": 1}
 _PING: Final = Call(encode_request(Verb.PING, ()), PINGING)
 _STATS: Final = Call(encode_request(Verb.STATS, ()), TELLING)
@@ -77,9 +79,9 @@ class Calls(Generic[V]):
         self, key: Key, lease: float, early: float | None = None, replica: bool = False
     ) -> Call[Leased[V]]:
         """The value, and who is to load it. Times in seconds; without `early`, or if it is 0, only when it is over."""
-        options = {"lease": _milliseconds("lease", lease)}
+        options = {"lease": _milliseconds("lease", lease, _MAX_LEASE)}
         if early:
-            options["early"] = _milliseconds("early", early)
+            options["early"] = _milliseconds("early", early, _MAX_EARLY)
         return Call(_read_request(key, options, replica), self._kinds.with_lease)
 
     def write(
@@ -236,8 +238,8 @@ def _condition(name: str, token: object) -> object:
     return token
 
 
-def _milliseconds(name: str, seconds: float) -> int:
-    """Whole milliseconds, at least 1. Raises ArgumentError for what is no time; what is too long is refused later."""
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
-        raise ArgumentError(f"{name} must be a number of seconds, more than 0")
+def _milliseconds(name: str, seconds: float, most: int) -> int:
+    """Whole milliseconds, at least 1. Raises ArgumentError, which speaks of seconds, as the caller does."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= most:
+        raise ArgumentError(f"{name} must be a number of seconds, more than 0, to {most}")
     return max(1, round(seconds * 1000))

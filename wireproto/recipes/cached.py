@@ -129,8 +129,9 @@ def cached(
     It is called as `Client.get_or_load` calls a loader, and the options are the same; None is not kept, unless there is
     a `missing_ttl`. The client's codec has to take what the function returns, and whoever gets a kept result gets what
     the codec makes of it. `key`: a template with the function's arguments, or a function of them; without it, the
-    function's name and its arguments, of simple types: see `wireproto.core.function_keys`. A method needs a key that
-    does not depend on `self`, and `invalidate` takes `self` too.
+    function's name and its arguments, of simple types: see `wireproto.core.function_keys`. Calls with the same key
+    share a result: what a template leaves out makes no difference. A method needs a template or a function, and `key`
+    and `invalidate` take `self` too.
 
     Raises ConfigurationError or ArgumentError for what cannot work.
     """
@@ -139,11 +140,16 @@ def cached(
     def decorate(function: Callable[..., Any]) -> Any:
         keys = FunctionKeys(function, key)
         if isinstance(client, Client):
-            if inspect.iscoroutinefunction(function):
+            if _is_awaited(function):
                 raise ConfigurationError("a coroutine function needs an AsyncClient")
             return Cached(function, keys, client, terms, timeout)
-        if not inspect.iscoroutinefunction(function):
+        if not _is_awaited(function):
             raise ConfigurationError("with an AsyncClient, a coroutine function is cached")
         return AsyncCached(function, keys, client, terms, timeout)
 
     return decorate
+
+
+def _is_awaited(function: Callable[..., Any]) -> bool:
+    """Whether it is a coroutine function, or an object that is called like one."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
