@@ -21,6 +21,8 @@ def test_values_are_bytes_unless_a_codec_takes_others() -> None:
 
 
 def test_text() -> None:
+    assert encoded(Codec.bytes(), b"\xff\0") == b"\xff\0"
+    assert decoded(Codec.bytes(), b"\xff\0") == b"\xff\0"
     assert encoded(Codec.text(), "й") == b"\xd0\xb9"
     assert decoded(Codec.text(), b"\xd0\xb9") == "й"
 

@@ -71,6 +71,6 @@ def test_no_text_and_no_json_says_that_there_is_nothing(text: str) -> None:
 
 
 def test_what_says_that_there_is_nothing_is_none_with_any_codec() -> None:
-    for codec in (Codec.text(), Codec.json(), Codec.msgspec(User), Codec.compressed(Codec.json())):
+    for codec in (Codec.bytes(), Codec.text(), Codec.json(), Codec.msgspec(User), Codec.compressed(Codec.json())):
         assert decoded(codec, ABSENT) is None
     assert decoded(None, ABSENT) == ABSENT

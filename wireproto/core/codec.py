@@ -29,6 +29,11 @@ class Codec(Generic[V]):
     decode: Callable[[bytes], V]
 
     @staticmethod
+    def bytes() -> Codec[bytes]:
+        """Bytes as they are, for `compressed`; and with it `ABSENT` reads as None."""
+        return Codec(bytes, bytes)
+
+    @staticmethod
     def text() -> Codec[str]:
         """Text, as UTF-8."""
         return Codec(str.encode, bytes.decode)
