@@ -553,3 +553,27 @@ def test_other_refusals_leave_the_node_as_it_is() -> None:
     pipeline.receive(b"-MISCONF errors writing to the disk\r\n", talk.now)
     assert pipeline.state is NodeState.UP
     assert not pipeline.refused_as_replica
+
+
+# -- leases
+
+
+@pytest.mark.parametrize(
+    ("refusal", "scripts_asked_for", "masters_over"),
+    [(b"-NOSCRIPT No matching script.\r\n", 1, 0), (b"-READONLY You can't write.\r\n", 0, 1)],
+)
+def test_what_the_master_says_to_a_second_question_holds_for_the_master(
+    refusal: bytes, scripts_asked_for: int, masters_over: int
+) -> None:
+    """The first question was the replica's."""
+    talk = ReplicatedConversation(nodes_answer=False)
+    talk.reaches(20.0)
+    talk.session.receive(b"READ 1:k replica lease=5000\n", talk.now)
+    owner = talk.owner(b"k")
+    master, copy = talk.pipelines[owner], talk.copy_pipelines[owner]
+    assert talk.exchange_with_copy(owner)
+    assert b"EVALSHA" in master.data_to_send(talk.now)
+    master.receive(refusal, talk.now)
+    assert talk.session.data_to_send().startswith(b"ERR DOWN :")
+    assert [b"LOAD" in pipeline.data_to_send(talk.now) for pipeline in (master, copy)] == [scripts_asked_for, False]
+    assert [pipeline.refused_as_replica for pipeline in (master, copy)] == [masters_over, False]

@@ -476,6 +476,31 @@ def test_stale_values_are_let_go_too_when_too_much_is_unread() -> None:
     assert talk.is_at_rest()
 
 
+def test_values_that_only_the_second_question_finds_are_let_go_too() -> None:
+    talk = Leasing(limits=Limits(max_unread_bytes=1000), nodes_answer=False)
+    talk.session.receive(READ * 12, talk.now)
+    talk.exchange()
+    talk.plant(b"v" * 600)
+    for reply in talk.node.execute(talk.pipeline.data_to_send(talk.now)):
+        talk.pipeline.receive(reply, talk.now)
+    heard = talk.session.data_to_send()
+    assert heard.count(b"OK 600:") == 7, "what is kept: four times the limit"
+    assert heard.count(b"ERR BUSY retry=50 :") == 5
+    assert talk.metrics.all_outcomes()["READ", "BUSY"] == 5
+    assert talk.is_at_rest()
+
+
+def test_a_value_that_is_asked_for_again_counts_once_as_unread() -> None:
+    talk = Leasing(nodes_answer=False)
+    talk.plant(envelope(b"v" * 600, fresh=NOW, stale=9))
+    talk.session.receive(READ, talk.now)
+    talk.exchange()
+    assert talk.session._answers.unsent < 100
+    talk.exchange()
+    assert talk.session._answers.unsent >= 600
+    assert b"OK 600:" in talk.session.data_to_send()
+
+
 def test_a_pipeline_of_everything_leaves_nothing_behind() -> None:
     talk = Leasing()
     keys = [b"key-%d" % number for number in range(20)]

@@ -12,7 +12,7 @@ from typing import Final
 
 from wireproto.core.bundle import EMPTY_REPLY, PLACES_OF_A_REPLY, Batch, Bundle, LeaseRead
 from wireproto.core.commands import READ, READ_SCRIPTED, VERB_NAMES, WRITE, milliseconds
-from wireproto.core.lease_reads import LeaseReads
+from wireproto.core.lease_reads import SECOND_QUESTION, LeaseReads
 from wireproto.core.limits import Limits
 from wireproto.core.metrics import Metrics
 from wireproto.core.node_replies import is_refused_by_replica, lacks_scripts, render, was_executed
@@ -33,6 +33,7 @@ was measured, for where one large value is there are often more."""
 LET_GO_FACTOR: Final = 4
 """Reading stops when `max_unread_bytes` are unread. What was in flight then and turns out to be longer than could be
 expected is kept up to this many times as much."""
+TOO_MUCH_UNREAD: Final = "too many replies are unread"
 LONGEST_HELD: Final = len(b" held=%d\n" % MAX_LEASE_MS)
 """Bytes of the end of a line that tells that another has the lease."""
 SHORT: Final = 4096
@@ -154,6 +155,8 @@ class Answers:
         if bundle.leases:
             assert self.leases is not None
             special = self.leases.judge(bundle, first, replies, self._asked_at())
+            # What is asked for again will be counted when it comes.
+            self.unsent -= size // count * sum([isinstance(verdict, tuple) for verdict in special.values()])
         self.unsent += size
         expected = self._expected_size - (self._expected_size >> self._fading)
         if size // count >= expected:
@@ -230,7 +233,7 @@ class Answers:
             verdict = special.get(index)
             if VERB_NAMES[kind] == "READ" and self.unsent > self._let_go_at:
                 self._outcomes["READ", "BUSY"] += 1
-                line = error_line("BUSY", "too many replies are unread", BUSY_RETRY_MS)
+                line = error_line("BUSY", TOO_MUCH_UNREAD, BUSY_RETRY_MS)
             elif isinstance(verdict, tuple):
                 to_ask.append(verdict)
                 continue
@@ -251,14 +254,20 @@ class Answers:
             assert self.leases is not None
             self.leases.ask(self, bundle, to_ask, now)
 
-    def answer_read(self, origin: Bundle, read: LeaseRead, kind: int, reply: object, size: int, now: float) -> None:
+    def answer_read(
+        self, origin: Bundle, read: LeaseRead, question: Bundle, reply: object, size: int, now: float
+    ) -> None:
         """Answer a READ whose second question was answered: `reply` is the node's, in so many bytes."""
         if self.abandoned:
+            return
+        if self.unsent > self._let_go_at:
+            # The first question may have found nothing, and the second a large value.
+            self.fail_read(origin, read, "BUSY", TOO_MUCH_UNREAD, BUSY_RETRY_MS)
             return
         if origin.opener is not None:
             reply = opened(origin.opener, read[1], reply)
         self.unsent += size
-        self._finish(origin, read[0], self._render(kind, reply, origin), now)
+        self._finish(origin, read[0], self._render(SECOND_QUESTION, reply, question), now)
 
     def fail_read(self, origin: Bundle, read: LeaseRead, code: str, text: str, retry_ms: int | None) -> None:
         """Answer a READ whose second question will not be answered with an error."""

@@ -13,13 +13,15 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from wireproto.core.bundle import Batch, Bundle, LeaseRead
-from wireproto.core.commands import Moment, NamespaceCommands
+from wireproto.core.commands import READ_SCRIPTED, TELL_LEASE, Moment, NamespaceCommands
 from wireproto.core.envelope import is_enveloped, is_vacancy, read_envelope, vacant_until
 from wireproto.core.node_pipeline import NodePipeline
 from wireproto.core.node_replies import hit
 from wireproto.core.stored_values import MARKER
 from wireproto.core.verbs import MAX_LEASE_MS
 
+SECOND_QUESTION: Final = READ_SCRIPTED + TELL_LEASE
+"""The kind of reply to it."""
 MOST_WRITES: Final = 4096
 """Keys that are noted. Past it, all READs that are in flight count as overtaken."""
 
@@ -27,8 +29,10 @@ MOST_WRITES: Final = 4096
 class Asker(Protocol):
     """Who wants to know what came of a READ (`answers`)."""
 
-    def answer_read(self, origin: Bundle, read: LeaseRead, kind: int, reply: object, size: int, now: float) -> None:
-        """The node's reply, in so many bytes."""
+    def answer_read(
+        self, origin: Bundle, read: LeaseRead, question: Bundle, reply: object, size: int, now: float
+    ) -> None:
+        """The master's reply to the second question, in so many bytes; `question` is the bundle in which that went."""
 
     def fail_read(self, origin: Bundle, read: LeaseRead, code: str, text: str, retry_ms: int | None) -> None:
         """There will be none."""
@@ -157,9 +161,7 @@ class _Questions:
 
     def deliver(self, bundle: Bundle, first: int, replies: list[object], size: int, now: float) -> None:
         for entry, reply in enumerate(replies, first):
-            self._asker.answer_read(
-                self._origin, self._reads[entry], bundle.kinds[entry], reply, size // len(replies), now
-            )
+            self._asker.answer_read(self._origin, self._reads[entry], bundle, reply, size // len(replies), now)
 
     def fail(self, bundle: Bundle, code: str, text: str, retry_ms: int | None = None) -> None:
         for read in self._reads[bundle.answered :]:
