@@ -155,8 +155,6 @@ class Answers:
         if bundle.leases:
             assert self.leases is not None
             special = self.leases.judge(bundle, first, replies, self._asked_at())
-            # What is asked for again will be counted when it comes.
-            self.unsent -= size // count * sum([isinstance(verdict, tuple) for verdict in special.values()])
         self.unsent += size
         expected = self._expected_size - (self._expected_size >> self._fading)
         if size // count >= expected:
@@ -165,7 +163,7 @@ class Answers:
         if expected != self._expected_size:
             self._expect(expected)
         if bundle.traced or bundle.synced or special or self.unsent > self._let_go_at:
-            self._deliver_each(bundle, first, replies, special or {}, now)
+            self._deliver_each(bundle, first, replies, special or {}, size // count, now)
             return
         answers, ready = bundle.batch.replies, self._ready
         hit_heads, hits, misses, stored, untagged = HIT_HEADS, 0, 0, 0, 0
@@ -216,9 +214,15 @@ class Answers:
         self.window = min(self._limits.max_in_flight, max(SMALLEST_WINDOW, by_size))
 
     def _deliver_each(
-        self, bundle: Bundle, first: int, replies: list[object], special: dict[int, LeaseRead | bytes], now: float
+        self,
+        bundle: Bundle,
+        first: int,
+        replies: list[object],
+        special: dict[int, LeaseRead | bytes],
+        size_of_one: int,
+        now: float,
     ) -> None:
-        """The same where something is to be done about single replies.
+        """The same where something is to be done about single replies, each of so many bytes.
 
         Some tell their way; some are answered only when replicas have what was written; some need a second question
         (`special`, as `LeaseReads.judge` gives it); and for a client that has too much unread a value is let go, to be
@@ -234,8 +238,10 @@ class Answers:
             if VERB_NAMES[kind] == "READ" and self.unsent > self._let_go_at:
                 self._outcomes["READ", "BUSY"] += 1
                 line = error_line("BUSY", TOO_MUCH_UNREAD, BUSY_RETRY_MS)
+                self.unsent += len(line) - size_of_one
             elif isinstance(verdict, tuple):
                 to_ask.append(verdict)
+                self.unsent -= size_of_one
                 continue
             elif verdict is not None:
                 self._count_special(verdict)
