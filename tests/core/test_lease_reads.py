@@ -476,6 +476,16 @@ def test_stale_values_are_let_go_too_when_too_much_is_unread() -> None:
     assert talk.is_at_rest()
 
 
+@pytest.mark.parametrize("tail", [b"", b" ttl"])
+def test_nothing_is_said_to_be_held_for_longer_than_a_lease_can_last(tail: bytes) -> None:
+    """The clock of the server was set back, or that of another is ahead."""
+    talk = Leasing()
+    later = NOW + MAX_LEASE_MS + 1
+    talk.plant(envelope(b"v", fresh=NOW, stale=9, lease=L1, until=later) if not tail else vacancy(L1, later))
+    said = b"MISS" if tail else b"OK 1:v stale"
+    assert talk.say(b"READ 1:k lease=5000%b\n" % tail) == b"%b held=%d\n" % (said, MAX_LEASE_MS)
+
+
 def test_values_that_only_the_second_question_finds_are_let_go_too() -> None:
     talk = Leasing(limits=Limits(max_unread_bytes=1000), nodes_answer=False)
     talk.session.receive(READ * 12, talk.now)

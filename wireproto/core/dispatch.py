@@ -136,9 +136,9 @@ class Dispatch:
         """The hot loop: at most `room` plain requests from `position` on, into bundles. The position behind them.
 
         Plain is a READ, DELETE, WRITE or INCR in capitals with `length:bytes` arguments and no options but one `ex` or
-        `px`, `lease`, or `by`.
-        Whatever else is met, or is not whole yet, is left where it is: the full parser reads and judges it. It takes
-        ten times as long, so this loop is one function, a cursor that looks at each byte of a head once.
+        `px`, `lease`, or `by` (which may have one of the first two behind it). Whatever else is met, or is not whole
+        yet, is left where it is: the full parser reads and judges it. It takes ten times as long, so this loop is one
+        function, a cursor that looks at each byte of a head once.
         """
         commands, answers, bundles = self._commands, self._answers, self._bundles
         plain_read, plain = self._plain_read, self._plain

@@ -119,14 +119,12 @@ class LeaseReads:
 
     def _look(self, read: LeaseRead, stored: bytes, now: int) -> LeaseRead | bytes | None:
         """The same for what is not a plain value; None if it is to be answered like one."""
-        if not (is_vacancy(stored) or is_enveloped(stored)):
-            return None
         if is_vacancy(stored):
             return b"MISS held=%d\n" % min(max(1, vacant_until(stored) - now), MAX_LEASE_MS)
-        envelope = read_envelope(stored)
+        envelope = read_envelope(stored) if is_enveloped(stored) else None
         if envelope is None or envelope.is_fresh(now):
             return None
-        held = envelope.lease_until - now
+        held = min(envelope.lease_until - now, MAX_LEASE_MS)
         if not envelope.may_be_served(now):
             return b"MISS held=%d\n" % held if held > 0 else self._miss(read)
         if held > 0:

@@ -24,6 +24,7 @@ from wireproto.core.commands import (
 from wireproto.core.envelope import NO_STAMP, is_enveloped, is_vacancy, read_envelope
 from wireproto.core.reply_lines import CONFLICT, MISS, OK, error_line
 from wireproto.core.stored_values import MARKER, from_stored
+from wireproto.core.verbs import MAX_LEASE_MS
 
 _NOT_EXECUTED: Final[Mapping[str, tuple[str, str]]] = {
     "OOM": ("BUSY", "the node is out of memory"),
@@ -155,7 +156,7 @@ def _render_scripted(told: int, reply: object) -> tuple[str, bytes]:
     if told & TELL_LEASE and lease is not None:
         options = b" lease=%b" % lease
     elif told & TELL_LEASE and held > 0 and (stale or stored is None):
-        options = b" held=%d" % held
+        options = b" held=%d" % min(held, MAX_LEASE_MS)  # more is told by a clock that was set back
     if stored is None:
         return "MISS", b"MISS%b\n" % options
     if not isinstance(stored, bytes):

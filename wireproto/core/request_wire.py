@@ -1,8 +1,8 @@
 """The server's reading of requests: any cut of the bytes gives the same frames.
 
-Only the uncommon frame comes here; `server_session` reads plain READs, WRITEs and DELETEs itself. What is read here is
-consumed word by word, so that a value that arrives in a thousand pieces is joined once, and an argument that is over
-its limit is skipped without being held.
+Only the uncommon frame comes here; plain requests are read by `dispatch`. What is read here is consumed word by word,
+so that a value that arrives in a thousand pieces is joined once, and an argument that is over its limit is skipped
+without being held.
 """
 
 from __future__ import annotations

@@ -207,7 +207,8 @@ SPECS: Final[tuple[VerbSpec, ...]] = (
         Verb.INCR,
         (_KEY,),
         'incr "my_counter" by=1 ex=60',
-        "add to a counter of 64 bits, which begins at 0; by=<n>: so much, or less; ex=<s> px=<ms>: if it begins",
+        "add to a counter of 64 bits, which begins at 0; by=<n>: so much instead of 1, also less than 0;"
+        " ex=<s> px=<ms>: if it begins",
         options=("by", "ex", "px", "sync"),
         permission="write",
     ),
