@@ -566,6 +566,21 @@ def test_a_node_that_refuses_to_write_is_understood(node: ScriptedNode, refusal:
     assert node.stored == stored
 
 
+@pytest.mark.parametrize(("stored", "stale"), [(FRESH, 0), (STALE, 1), (STALE_LEASE_OVER, 1)])
+def test_a_node_without_memory_gives_a_value_without_a_lease(node: ScriptedNode, stored: bytes, stale: int) -> None:
+    node.put(stored, PX)
+    try:
+        node.client.config_set("maxmemory", 1)
+        reply = node.read(lease=L2, lease_ms=5000, early=86_400_000)
+        with_version = node.read(version=V2, lease=L2, lease_ms=5000, early=86_400_000)
+    finally:
+        node.client.config_set("maxmemory", 0)
+    assert isinstance(reply, list)
+    assert (reply[0], reply[2:]) == (stored, [None, 0, stale])
+    assert render(READ_SCRIPTED, with_version, lambda: NOW)[0] == "BUSY"
+    assert node.stored == stored
+
+
 @pytest.mark.parametrize("px", [None, PX])
 def test_a_counter_without_envelope_that_a_node_refuses_to_change(node: ScriptedNode, px: int | None) -> None:
     node.put(b"1", px)

@@ -39,8 +39,8 @@ local function close(e)
   if e.version == NONE and e.lease == NONE and e.fresh == 0 then return e.value end
   return ENVELOPE .. e.version .. time(e.fresh) .. time(e.stale) .. e.lease .. time(e.lease_until) .. e.value
 end
-local function put(e)
-  if e.fresh == 0 then return redis.call('SET', KEY, close(e), 'KEEPTTL') end
+local function put(e, keeps_expiry)
+  if e.fresh == 0 or keeps_expiry then return redis.call('SET', KEY, close(e), 'KEEPTTL') end
   local forgotten = math.max(e.fresh + e.stale, e.lease_until)
   return redis.call('SET', KEY, close(e), 'PX', string.format('%.0f', math.max(1, forgotten - NOW)))
 end
@@ -92,13 +92,20 @@ if lease ~= '' and (not present or (left >= 0 and left < early)) then
     e.lease, e.lease_until, granted, changed = lease, NOW + lease_ms, lease, true
   end
 end
-if changed then put(e) end
+if changed then
+  local done, problem = pcall(put, e, not granted)
+  if not done then
+    local text = type(problem) == 'table' and problem.err or tostring(problem)
+    if version ~= '' or not string.find(text, 'OOM', 1, true) then return redis.error_reply(text) end
+    return {stored, left, false, 0, present and 0 or 1}
+  end
+end
 return {changed and close(e) or stored, left, granted, held, present and 0 or 1}
 """
 )
 """A version to give to a value that has none, or ''; a lease to grant, or '', and for how long; and how early. Returns
 what is stored (nil: absent), the time left (-1: no end), the lease if it was granted, for how long another has it, and
-whether the value is stale."""
+whether the value is stale. If the node has no memory left, a value that is there is given without a lease."""
 
 _WRITE: Final = (
     rb"""
