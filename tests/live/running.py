@@ -145,7 +145,8 @@ class RawClient:
         self.connection.close()
 
     def log_in(self, api_key: str) -> RawClient:
-        assert self.ask(b"AUTH %d:%b\n" % (len(api_key), api_key.encode())).startswith(b"OK ")
+        reply = self.ask(b"AUTH %d:%b\n" % (len(api_key), api_key.encode()))
+        assert reply.startswith(b"OK "), reply
         return self
 
     def send(self, data: bytes) -> None:
