@@ -23,12 +23,12 @@ run: $(VENV)/.run
 test: check test-pure test-installed
 
 test-pure: $(VENV)/.test $(VENV)/.hosts
-	EXPECTED_BUILD=pure $(BIN)/python -m pytest -n 5 $(ARGS)
+	EXPECTED_BUILD=pure $(BIN)/python -m pytest -n 4 $(ARGS)
 
 test-installed: $(VENV)/.test $(INSTALLED)/.done
 	@if [ -e $(INSTALLED)/wireproto/core/dispatch.*.so ]; then \
 	  EXPECTED_BUILD=compiled $(AS_INSTALLED) \
-	    $(BIN)/python -m pytest --import-mode=append -n 5 $(BOTH_BUILDS) $(ARGS); \
+	    $(BIN)/python -m pytest --import-mode=append -n 4 $(BOTH_BUILDS) $(ARGS); \
 	else echo "There is no C compiler, so the compiled build is not tested."; fi
 
 check: $(VENV)/.test
