@@ -49,10 +49,10 @@ def suite(patterns: list[str]) -> unittest.TestSuite:
     caches = caches_setting_for_tests(base=BACKEND, exclude={"cull", "zero_cull"})
 
     @override_settings(CACHES=caches)
-    class WireprotoCacheTests(BaseCacheTests, TestCase):  # type: ignore[misc]
+    class WireprotoCacheTests(BaseCacheTests, TestCase):  # type: ignore[misc]  # Django has no types
         pass
 
-    class WireprotoSessionTests(SessionTestsMixin, SimpleTestCase):  # type: ignore[misc]
+    class WireprotoSessionTests(SessionTestsMixin, SimpleTestCase):  # type: ignore[misc]  # as above
         backend = SessionStore
 
     loader = unittest.TestLoader()

@@ -86,7 +86,7 @@ def test_a_key_that_goes_away_in_between_begins_anew(client: Client[bytes], key:
         client.delete(key)
         return update(*arguments, **options)
 
-    client.update = late  # type: ignore[method-assign]
+    client.update = late  # type: ignore[method-assign]  # something happens just before it
     assert added(client, key, 3) == 3
 
 

@@ -98,7 +98,7 @@ def test_a_release_that_comes_in_the_very_moment(make: Make, client: Client[byte
         assert other.acquire(False)
         return delete(key, **options)
 
-    client.delete = late  # type: ignore[method-assign]
+    client.delete = late  # type: ignore[method-assign]  # something happens just before it
     slow.release()
     assert other.locked()
 
