@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from wireproto.client.aio import AsyncClient
 from wireproto.client.sync import Client
@@ -14,8 +14,28 @@ from wireproto.core.call_plan import Plan
 from wireproto.core.calls import Key
 from wireproto.core.rate_windows import Kind, RateLimit, rate_window
 
+C = TypeVar("C", Client[Any], AsyncClient[Any])
 
-class RateLimiter:
+
+class _Limiter(Generic[C]):
+    """What both limiters are made of."""
+
+    def __init__(
+        self,
+        client: C,
+        limit: int,
+        window: float,
+        *,
+        prefix: str = "rate:",
+        kind: Kind = "fixed",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._client: C = client
+        self._window = rate_window(kind, limit, window, prefix)
+        self._clock = clock
+
+
+class RateLimiter(_Limiter[Client[Any]]):
     """Allows `limit` hits in `window` seconds to each of those who are named in `hit`.
 
         limiter = RateLimiter(client, limit=100, window=60)
@@ -26,20 +46,6 @@ class RateLimiter:
     told in `wireproto.core.rate_windows`. Limiters with the same `prefix`, `kind` and `window` count together: what is
     limited apart needs a prefix of its own. Raises ArgumentError for what cannot work.
     """
-
-    def __init__(
-        self,
-        client: Client[Any],
-        limit: int,
-        window: float,
-        *,
-        prefix: str = "rate:",
-        kind: Kind = "fixed",
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._client = client
-        self._window = rate_window(kind, limit, window, prefix)
-        self._clock = clock
 
     def hit(self, who: Key, cost: int = 1, *, timeout: float | None = None) -> RateLimit:
         """Count a hit, in one round trip. Raises a RequestError if the cache fails: what then is the caller's choice.
@@ -52,22 +58,8 @@ class RateLimiter:
         return self._window.verdict(plan.results(), cost, now)
 
 
-class AsyncRateLimiter:
+class AsyncRateLimiter(_Limiter[AsyncClient[Any]]):
     """As `RateLimiter`, with an `AsyncClient`."""
-
-    def __init__(
-        self,
-        client: AsyncClient[Any],
-        limit: int,
-        window: float,
-        *,
-        prefix: str = "rate:",
-        kind: Kind = "fixed",
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._client = client
-        self._window = rate_window(kind, limit, window, prefix)
-        self._clock = clock
 
     async def hit(self, who: Key, cost: int = 1, *, timeout: float | None = None) -> RateLimit:
         """Count a hit; see `RateLimiter.hit`."""
