@@ -57,7 +57,8 @@ _LONGEST_INCR_OPTIONS: Final = 40
 _READ_WORD: Final = b"READ "
 _NO_WORD: Final = b""
 _WRITING: Final = frozenset({Verb.WRITE, Verb.DELETE, Verb.TOUCH, Verb.INCR})
-_SYNCED: Final = frozenset({Verb.WRITE, Verb.DELETE, Verb.INCR})
+_STORING: Final = frozenset({Verb.WRITE, Verb.DELETE, Verb.INCR})
+"""What replicas can be waited for with, and what ends a lease. A new time to live is neither."""
 
 
 class Dispatch:
@@ -370,7 +371,7 @@ class Dispatch:
         self._mark(bundle, verb, owner, options)
         if kind == READ and "lease" in options:
             self._leases.sent(bundle, key, owner, options["lease"])
-        elif verb in _SYNCED and self._leases.in_flight and not (verb == Verb.DELETE and "lease" in options):
+        elif verb in _STORING and self._leases.in_flight and not (verb == Verb.DELETE and "lease" in options):
             # What gives a lease back ends no other.
             self._leases.wrote(key)
         cost = sum(map(len, stored))
@@ -398,7 +399,7 @@ class Dispatch:
         if "trace" in options:
             bundle.traced = bundle.traced or set()
             bundle.traced.add(index)
-        needed = options.get("sync", self._sync) if verb in _SYNCED else 0
+        needed = options.get("sync", self._sync) if verb in _STORING else 0
         if needed:
             bundle.synced = bundle.synced or {}
             bundle.synced[index] = needed

@@ -26,7 +26,7 @@ MOST_WRITES: Final = 4096
 """Keys that are noted. Past it, all READs that are in flight count as overtaken."""
 
 
-class Asker(Protocol):
+class LeaseAsker(Protocol):
     """Who wants to know what came of a READ (`answers`)."""
 
     def answer_read(
@@ -133,7 +133,7 @@ class LeaseReads:
             return hit(envelope.value, b" stale lease=%b" % self._world.stamp())[1]
         return read
 
-    def ask(self, asker: Asker, origin: Bundle, reads: list[LeaseRead], now: float) -> None:
+    def ask(self, asker: LeaseAsker, origin: Bundle, reads: list[LeaseRead], now: float) -> None:
         """Ask the masters for the leases of these READs of a bundle."""
         by_owner: dict[int, list[LeaseRead]] = {}
         for read in reads:
@@ -152,7 +152,7 @@ class LeaseReads:
 class _Questions:
     """Owns a bundle of second questions."""
 
-    def __init__(self, asker: Asker, origin: Bundle, reads: list[LeaseRead]) -> None:
+    def __init__(self, asker: LeaseAsker, origin: Bundle, reads: list[LeaseRead]) -> None:
         self._asker = asker
         self._origin = origin
         self._reads = reads
