@@ -52,6 +52,7 @@ HOT_PATH = (
     "core/verbs.py",
     "core/waiting.py",
     "server/connection.py",
+    "server/connection_hub.py",
     "server/tls_link.py",
 )
 CHOICE = os.environ.get("WIREPROTO_COMPILE", "")

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from wireproto.core.metrics import Metrics
-from wireproto.server.connection import TURN, ClientConnection, ConnectionHub
+from wireproto.server.connection import ClientConnection
+from wireproto.server.connection_hub import TURN, ConnectionHub
 from wireproto.server.shared_counters import SharedCounters, WorkerSlot
 from wireproto.settings import Settings
 

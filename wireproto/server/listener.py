@@ -22,7 +22,8 @@ from typing import Final, cast
 
 from wireproto.core.reply_lines import error_line
 from wireproto.errors import ConfigurationError
-from wireproto.server.connection import ClientConnection, ClientTransport, ConnectionHub
+from wireproto.server.connection import ClientConnection, ClientTransport
+from wireproto.server.connection_hub import ConnectionHub
 from wireproto.server.tls_link import TlsLink
 
 BACKLOG: Final = 4096

@@ -26,7 +26,7 @@ from wireproto.errors import ConfigurationError
 from wireproto.server.address_guard import AddressGuard
 from wireproto.server.audit_log import AuditLog
 from wireproto.server.background import either, running
-from wireproto.server.connection import ConnectionHub
+from wireproto.server.connection_hub import ConnectionHub
 from wireproto.server.listener import Listener, bind
 from wireproto.server.loop_watch import LoopWatch
 from wireproto.server.process_sealer import process_sealer
