@@ -434,6 +434,23 @@ def test_it_can_be_interrupted_and_begun_again(rewrap: Rewrap, node: RealNode, c
     assert again.counts()["moved"] <= 6_000 - counts["moved"]
 
 
+def test_a_second_interruption_does_not_wait_for_the_node(rewrap: Rewrap, node: RealNode, client: redis.Redis) -> None:
+    fill(client, 12_000)
+    process = rewrap.start("--node", f"n={node.url}")
+    wait_until(lambda: client.info("commandstats").get("cmdstat_eval", {}).get("calls", 0) > 500, timeout=20)
+    node.process.send_signal(signal.SIGSTOP)
+    try:
+        process.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=0.5)
+        process.send_signal(signal.SIGINT)
+        outcome = finished(process)
+    finally:
+        node.process.send_signal(signal.SIGCONT)
+    assert outcome.code == 130
+    assert outcome.said.endswith("interrupted; what is done stays done, and it can be begun again\n")
+
+
 def test_a_node_that_goes_away(rewrap: Rewrap, node: RealNode, client: redis.Redis) -> None:
     fill(client, 12_000)
     process = rewrap.start("--node", f"n={node.url}")

@@ -89,7 +89,10 @@ class NodeRewrap:
         self._heads: dict[str, bytes | None] = {}
 
     def run(self, after_each: Callable[[], None]) -> None:
-        """All of it; `after_each` is called after every few hundred keys."""
+        """All of it; `after_each` is called after every few hundred keys, or few megabytes of values.
+
+        When it raises, what is done is whole.
+        """
         pattern = None if self._namespace is None else f"{self._namespace}:*"
         cursor = 0
         while True:
@@ -97,7 +100,7 @@ class NodeRewrap:
             self.counts.seen += len(names)
             items = self._items(names)
             for start in range(0, len(items), KEYS_AT_ONCE):
-                self._rewrap(items[start : start + KEYS_AT_ONCE])
+                self._rewrap(items[start : start + KEYS_AT_ONCE], after_each)
             after_each()
             if not cursor:
                 return
@@ -123,12 +126,13 @@ class NodeRewrap:
             self._heads[namespace] = None if key is None else head_of(key)
         return self._heads[namespace]
 
-    def _rewrap(self, items: list[_Item]) -> None:
+    def _rewrap(self, items: list[_Item], after_each: Callable[[], None]) -> None:
         """Change what is to be changed of these, again where it was another by then."""
         for _ in range(ATTEMPTS):
             again: list[_Item] = []
             for group in self._groups(items):
                 again += self._move(group)
+                after_each()
             items = again
             if not items:
                 return
