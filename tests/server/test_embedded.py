@@ -918,9 +918,9 @@ async def test_a_program_that_is_no_redis_is_refused(start: Start, tmp_path: Pat
 async def test_a_program_that_does_not_answer_is_refused(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "START_TIMEOUT", 0.4)
+    monkeypatch.setattr(embedded, "START_TIMEOUT", 0.9)
     program = script(tmp_path / "program", "#!/bin/sh\necho waiting for somebody\nexec sleep 600\n")
-    with pytest.raises(ConfigurationError, match=r"did not answer within 0\.5 s: shard-1: waiting for somebody"):
+    with pytest.raises(ConfigurationError, match=r"did not answer within 1 s: shard-1: waiting for somebody"):
         await start(shards=2, program=program)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import ssl
@@ -165,6 +166,7 @@ def test_a_context_needs_no_file_any_more(
     gone = CertificateFiles(None, Path("/gone/cert.pem"), Path("/gone/key.pem"), Path("/gone/ca.pem"))
     if not in_memory:
         monkeypatch.delattr(os, "memfd_create", raising=False)
+    gc.collect()  # what other tests have left must not be closed in between
     descriptors = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
     context = make_context(
         TlsMaterial(gone, material.certificate, material.key, material.client_ca), "TLSv1.3", "required"
