@@ -71,6 +71,11 @@ SCRIPT = b"$40\r\n%b\r\n" % (b"0" * 40)
 """What SCRIPT LOAD answers."""
 
 
+def echo(command: list[bytes]) -> bytes:
+    """What PING with an argument answers."""
+    return b"$%d\r\n%b\r\n" % (len(command[-1]), command[-1])
+
+
 class FakeNode:
     """Greets as a node should, and answers everything else as `behaviour` says.
 
@@ -144,7 +149,7 @@ class FakeNode:
             connection.close()
 
     def _answer(self, connection: socket.socket, command: list[bytes]) -> None:
-        greeting = {b"PING": b"+PONG\r\n", b"SCRIPT": SCRIPT, b"ROLE": ROLE, b"INFO": INFO, **self.greetings}
+        greeting = {b"PING": echo(command), b"SCRIPT": SCRIPT, b"ROLE": ROLE, b"INFO": INFO, **self.greetings}
         if command[0] in greeting:
             found = greeting[command[0]]
             answer = found() if callable(found) else found

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.live.fake_node import ROLE, Answer, FakeNode, HangUp, RealNode
+from tests.live.fake_node import INFO, ROLE, Answer, FakeNode, HangUp, RealNode
 from tests.live.running import RawClient, RunningServer, keys_by_node, wait_until
 
 Start = Callable[..., RunningServer]
@@ -566,8 +566,13 @@ def test_a_role_that_is_none_is_unknown(company: Company, role: bytes) -> None:
         assert b" role=unknown state=up " in client.ask(b"WHERE %d:%b\n" % (len(key), key))
 
 
-def test_a_greeting_with_too_many_answers_is_no_greeting(company: Company) -> None:
-    company.fake.greetings = {b"ROLE": b"*0\r\n$5\r\nwrong\r\n"}
+@pytest.mark.parametrize("pause", [0.0, 0.05], ids=["at once", "late"])
+def test_a_greeting_with_too_many_answers_is_no_greeting(company: Company, pause: float) -> None:
+    def inform() -> Iterator[bytes]:
+        time.sleep(pause)
+        yield INFO
+
+    company.fake.greetings = {b"ROLE": b"*0\r\n$5\r\nwrong\r\n", b"INFO": inform}
     company.fake.say(b"+drop me\r\n")
     wait_until(lambda: company.server.node("bad")["state"] != "up")
     with company.server.plain() as client:
@@ -590,7 +595,7 @@ def test_a_node_that_closes_around_its_greeting_does_not_end_the_server(
 
 
 def test_a_greeting_that_trickles_in_is_a_greeting(company: Company) -> None:
-    company.fake.greetings = {b"PING": lambda: pieces(b"+PONG\r\n", 0.005), b"ROLE": lambda: pieces(ROLE, 0.005)}
+    company.fake.greetings = {b"ROLE": lambda: pieces(ROLE, 0.005), b"INFO": lambda: pieces(INFO, 0.001)}
     connects = company.server.node("bad")["connects"]
     company.fake.say(b"+drop me\r\n")
     wait_until(lambda: company.server.node("bad")["connects"] != connects, timeout=3)

@@ -39,7 +39,7 @@ def said(url: str) -> list[str]:
     ],
 )
 def test_what_must_succeed_comes_before_what_may_fail(url: str, first: list[str]) -> None:
-    assert said(url) == [*first, "PING", *LOADING, "ROLE", "INFO replication"]
+    assert said(url) == [*first, *LOADING, "ROLE", "INFO replication"]
     assert len([*LOADING, "ROLE", "INFO replication"]) == OPTIONAL
 
 
@@ -100,3 +100,32 @@ async def test_a_user_who_may_do_little_is_greeted(
 async def test_a_user_who_may_not_even_ask_whether_it_is_there_is_told_so(node: RealNode) -> None:
     with pytest.raises(GreetingError, match=r"^NOPERM in answer to PING$"):
         await greet(node, "+@all -ping")
+
+
+@pytest.mark.parametrize(
+    ("replies", "reason"),
+    [
+        (b"+role\r\n+info\r\n$16\r\n0123456789abcdef\r\n", "something else"),
+        (b"+one too many\r\n+role\r\n+info\r\n", "something else"),
+        (b"+role\r\n+info\r\n+PONG\r\n", "something else"),
+        (b"+role\r\n+info\r\n-LOADING it is\r\n", "^LOADING in answer to PING$"),
+    ],
+)
+async def test_the_answers_must_be_those_to_this_greeting(replies: bytes, reason: str) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"PING")
+        writer.write(b"+script\r\n" * len(SCRIPTS) + replies)
+        await reader.read()
+        writer.close()
+        gone.set()
+
+    gone = asyncio.Event()
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        endpoint = NodeEndpoint.from_url(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        link = NodeLink(_Owner())
+        await endpoint.connect(lambda: link)
+        with pytest.raises(GreetingError, match=reason):
+            async with asyncio.timeout(5):
+                await link.greet(endpoint.greeting())
+        link.close()
+        await gone.wait()

@@ -74,14 +74,15 @@ class NodeEndpoint:
         return transport
 
     def greeting(self) -> list[bytes]:
-        """The commands that begin a connection. The last `OPTIONAL` of them may be answered with an error."""
+        """The commands that begin a connection, before the question that shows that the node is well.
+
+        The last `OPTIONAL` of them may be answered with an error.
+        """
         commands: list[tuple[str, ...]] = []
         if self.password is not None:
             commands.append(("AUTH", *([self.username] if self.username else []), self.password))
         if self.database:
             commands.append(("SELECT", str(self.database)))
-        # A node that is loading or has lost its master answers PING with an error, and ROLE as if nothing were amiss.
-        commands.append(("PING",))
         optional = [*(("SCRIPT", "LOAD", script.text) for script in SCRIPTS), ("ROLE",), ("INFO", "replication")]
         return [hiredis.pack_command(command) for command in (*commands, *optional)]  # type: ignore[arg-type]  # any length
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from typing import Final, Protocol, cast
 
 import hiredis
@@ -47,20 +48,29 @@ class NodeLink(asyncio.BufferedProtocol):
         self._greeting_replies: asyncio.Queue[object] = asyncio.Queue()
 
     async def greet(self, commands: list[bytes]) -> tuple[str, bytes]:
-        """Send the greeting and check its replies; the node's role and the id of its history. Raises GreetingError."""
+        """Send the greeting and check its replies; the node's role and the id of its history. Raises GreetingError.
+
+        Behind the commands it sends a PING, which a node that is loading or has lost its master answers with an error,
+        and ROLE as if nothing were amiss. Its answer also shows that the replies are those to these commands: one too
+        many, or one of another conversation, would be taken for the answer to somebody's request.
+        """
+        nonce = secrets.token_hex(8).encode()
+        commands = [*commands, hiredis.pack_command(("PING", nonce))]  # type: ignore[arg-type]  # any length
         self.transport.write(b"".join(commands))
         replies: list[object] = []
+        last = len(commands) - 1
         for number in range(len(commands)):
             reply = await self._greeting_replies.get()
             if isinstance(reply, GreetingError):
                 raise reply
-            if isinstance(reply, Exception) and number < len(commands) - OPTIONAL:
+            if isinstance(reply, Exception) and not last - OPTIONAL <= number < last:
                 command = commands[number].split(b"\r\n", 3)[2].decode("ascii")
                 raise GreetingError(f"{kind_of_refusal(str(reply))} in answer to {command}")
             replies.append(reply)
-        role, info = replies[-2:]
+        role, info, echo = replies[-3:]
+        if echo != nonce:
+            raise GreetingError("it answers something else than it was asked")
         if self._greeting is None or self._greeting.has_data() or not self._greeting_replies.empty():
-            # What came too early would be taken for the answer to the first request.
             raise GreetingError("it has closed, or answered more than it was asked")
         self._greeting = None
         known = isinstance(role, list) and role and isinstance(role[0], bytes)
