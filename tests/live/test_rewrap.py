@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -439,6 +440,7 @@ def test_a_second_interruption_does_not_wait_for_the_node(rewrap: Rewrap, node: 
     process = rewrap.start("--node", f"n={node.url}")
     wait_until(lambda: client.info("commandstats").get("cmdstat_eval", {}).get("calls", 0) > 500, timeout=20)
     node.process.send_signal(signal.SIGSTOP)
+    time.sleep(0.5)  # until it waits for an answer
     try:
         process.send_signal(signal.SIGINT)
         with pytest.raises(subprocess.TimeoutExpired):
