@@ -276,8 +276,9 @@ def with_another_answer(dice: random.Random, one: Exchange) -> Exchange:
     return replace(one, outcome=outcome, told="other" if one.kind is Kind.SWAP and outcome == "OK" else None)
 
 
-@settings(max_examples=40)
+@settings(max_examples=80)
 @given(drawn=DRAWN, clients=st.sampled_from([2, 8, 16]))
 def test_what_a_real_register_shows_is_explained(drawn: tuple[int, float], clients: int) -> None:
     seed, unknown = drawn
-    assert check_conditions(register_history(random.Random(seed), 300, clients, unknown / 5)) == []
+    # Of longer ones the search is over in time only nearly always: of 1,499 of 300 exchanges one was left undecided.
+    assert check_conditions(register_history(random.Random(seed), 150, clients, unknown / 5)) == []

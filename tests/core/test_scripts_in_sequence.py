@@ -75,8 +75,7 @@ class Key:
         if self.ends is not None:
             left = self.ends - now
         if version and is_fresh and self.version is None:
-            self.version = version
-            self.stays_until(now)
+            self.version = version  # the node goes on to forget it when it would have
         granted, held = None, 0
         if lease and (not is_fresh or 0 <= left < early):
             if self.is_held(now):
