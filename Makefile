@@ -15,6 +15,11 @@ BOTH_BUILDS := $(filter-out $(PURE_ONLY:%=tests/core/test_%.py),$(wildcard tests
   tests/live/test_client_certificates.py tests/live/test_clients.py tests/live/test_cuts.py tests/live/test_encryption.py \
   tests/live/test_faults.py tests/live/test_limits.py tests/live/test_model.py tests/live/test_s_client.py tests/live/test_tls.py
 
+# More than there are cores, for many tests wait; those that are left go to whoever has done its own.
+PARALLEL := -n 4 --dist worksteal
+# Else each server that a test starts compiles all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run test test-pure test-installed check check-tls format bench bench-peers chaos fuzz hostile soak clean
 
 run: $(VENV)/.run
@@ -23,12 +28,12 @@ run: $(VENV)/.run
 test: check test-pure test-installed
 
 test-pure: $(VENV)/.test $(VENV)/.hosts
-	EXPECTED_BUILD=pure $(BIN)/python -m pytest -n 4 $(ARGS)
+	EXPECTED_BUILD=pure $(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 test-installed: $(VENV)/.test $(INSTALLED)/.done
 	@if [ -e $(INSTALLED)/wireproto/core/dispatch.*.so ]; then \
 	  EXPECTED_BUILD=compiled $(AS_INSTALLED) \
-	    $(BIN)/python -m pytest --import-mode=append -n 4 $(BOTH_BUILDS) $(ARGS); \
+	    $(BIN)/python -m pytest --import-mode=append $(PARALLEL) $(BOTH_BUILDS) $(ARGS); \
 	else echo "There is no C compiler, so the compiled build is not tested."; fi
 
 check: $(VENV)/.test
