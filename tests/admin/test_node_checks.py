@@ -16,6 +16,7 @@ import redis
 from tests.admin.cases import bad, case, levels
 from tests.live.fake_node import FakeNode, RealNode, free_port
 from tests.live.running import wait_until
+from tests.live.test_node_rights import ALWAYS
 from wireproto.admin.checks import nodes
 from wireproto.admin.checks.findings import Finding
 from wireproto.admin.checks.node_facts import NodeFacts, ask_node
@@ -74,6 +75,30 @@ def test_nodes_that_are_ill(start: Start) -> None:
     assert "it cannot be reached: connection refused" in line
     (line,) = shard("rediss://h?ssl_ca_certs=none.pem")
     assert line.startswith("problem  shard s: the certificates of a node's URL cannot be loaded: ")
+
+
+def test_a_user_who_may_do_too_little(start: Start) -> None:
+    node = start(*BOUNDED)
+    url = node.url.replace("//", "//u:p@")
+    with redis.Redis(port=node.port) as admin:
+
+        def allow(*commands: str) -> None:
+            words = (f"+{command.lower()}" for command in commands)
+            admin.execute_command("ACL", "SETUSER", "u", "reset", "on", ">p", "~default:*", *words)
+
+        allow(*ALWAYS)
+        assert shard(url) == []
+        assert admin.dbsize() == 0
+        for command in ALWAYS - {"INFO"}:
+            allow(*ALWAYS - {command})
+            (line,) = shard(url)
+            is_basic = command in ("PING", "GET", "SET", "UNLINK")
+            assert line.startswith("problem " if is_basic else "warning ")
+            assert f": its user may not give {command}: " in line
+            assert line.endswith(f"ACL SETUSER name +{command.lower()}")
+        allow("INFO")
+        (line,) = shard(url)
+        assert {"INFO", *line.partition("may not give ")[2].partition(":")[0].split(", ")} == ALWAYS
 
 
 def test_what_a_node_chooses_to_say_is_not_told() -> None:

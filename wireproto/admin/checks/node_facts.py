@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from wireproto.core.scripts import READ_SCRIPT
 from wireproto.server.node_endpoint import NodeEndpoint
 from wireproto.server.node_monitor import NO_ANSWER
 from wireproto.server.node_words import kind_of_refusal
@@ -20,11 +22,13 @@ PATIENCE: Final = 3.0
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """A node: how it is reached, and what INFO says. `problem` tells why it could not be asked."""
+    """A node: how it is reached, what INFO says, and the commands that its user may not give. `problem` tells why it
+    could not be asked."""
 
     endpoint: NodeEndpoint = field(repr=False)
     info: dict[str, Any]
     problem: str = ""
+    denied: tuple[str, ...] = ()
 
     @property
     def address(self) -> str:
@@ -47,11 +51,35 @@ def ask_node(url: str) -> NodeFacts:
     endpoint = NodeEndpoint.from_url(url)
     client = open_client(url)
     try:
-        return NodeFacts(endpoint, dict(client.info()))
+        return NodeFacts(endpoint, dict(client.info()), denied=_denied(client))
     except NO_ANSWER as error:
         return NodeFacts(endpoint, {}, why(error))
     finally:
         client.close()
+
+
+def _denied(client: Any) -> tuple[str, ...]:
+    """What a server needs, and the node does not permit its user. Nothing is changed by asking."""
+    absent = f"default:wireproto-doctor-{secrets.token_hex(8)}"
+    words = {
+        "PING": (),
+        "ROLE": (),
+        "GET": (absent,),
+        "SET": (absent, "", "XX"),
+        "UNLINK": (absent,),
+        "GETRANGE": (absent, 0, 0),
+        "PTTL": (absent,),
+        "PEXPIRE": (absent, 1),
+        "INCRBY": (absent, "no number"),
+        "SCRIPT|LOAD": (READ_SCRIPT.text,),
+        "EVALSHA": (READ_SCRIPT.name, 1, absent, 0, "", "", 0, 0),
+    }
+    asked = client.pipeline(transaction=False)
+    for command, arguments in words.items():
+        asked.execute_command(*command.split("|"), *arguments)
+    replies = asked.execute(raise_on_error=False)
+    pairs = zip(words, replies, strict=True)
+    return tuple(command for command, reply in pairs if isinstance(reply, redis.exceptions.NoPermissionError))
 
 
 def open_client(url: str) -> Any:

@@ -18,6 +18,8 @@ SLOW_FAILOVER: Final = 10_000
 """Milliseconds of `down-after-milliseconds` above which a failover is not what people expect of one."""
 FEWEST_SENTINELS: Final = 3
 """With two, both must live for a majority."""
+BASIC: Final = frozenset({"PING", "GET", "SET", "UNLINK"})
+"""Commands of a node without which not even plain values are served."""
 MOST_NODES: Final = 20
 """Of a shard that Sentinels name: the others are taken to be like them."""
 
@@ -50,7 +52,13 @@ def check_node(shard: str, facts: NodeFacts) -> list[Finding]:
     program = facts.info.get("server_name") or "redis"
     version = facts.info.get(f"{program}_version") or facts.info.get("redis_version", "unknown")
     found.append(ok(subject, f"{facts.role or 'no role told'}, {program} {version}"))
-    return found + _memory(subject, facts.info) + _disk(subject, facts.info) + _copying(subject, facts.info)
+    return (
+        found
+        + _rights(subject, facts)
+        + _memory(subject, facts.info)
+        + _disk(subject, facts.info)
+        + _copying(subject, facts.info)
+    )
 
 
 def _way(subject: str, facts: NodeFacts) -> list[Finding]:
@@ -72,6 +80,17 @@ def _way(subject: str, facts: NodeFacts) -> list[Finding]:
         text = "whoever can reach it can read and write everything: there is no password"
         found.append(warning(subject, text, "give it a user or requirepass, and the password in its URL"))
     return found
+
+
+def _rights(subject: str, facts: NodeFacts) -> list[Finding]:
+    """Whether its user may do what a server does."""
+    if not facts.denied:
+        return []
+    hint = "permit it to the user: ACL SETUSER name " + " ".join(f"+{command.lower()}" for command in facts.denied)
+    text = f"its user may not give {', '.join(facts.denied)}"
+    if BASIC & set(facts.denied):
+        return [problem(subject, f"{text}: requests are answered DOWN", hint)]
+    return [warning(subject, f"{text}: versions, leases, conditions, INCR and TOUCH are answered DOWN", hint)]
 
 
 def _memory(subject: str, info: dict[str, Any]) -> list[Finding]:
