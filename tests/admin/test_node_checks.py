@@ -95,6 +95,7 @@ def test_a_user_who_may_do_too_little(start: Start) -> None:
             is_basic = command in ("PING", "GET", "SET", "UNLINK")
             assert line.startswith("problem " if is_basic else "warning ")
             assert f": its user may not give {command}: " in line
+            assert ("answered DOWN" in line) == (command != "ROLE")
             assert line.endswith(f"ACL SETUSER name +{command.lower()}")
         allow("INFO")
         (line,) = shard(url)

@@ -90,6 +90,8 @@ def _rights(subject: str, facts: NodeFacts) -> list[Finding]:
     text = f"its user may not give {', '.join(facts.denied)}"
     if BASIC & set(facts.denied):
         return [problem(subject, f"{text}: requests are answered DOWN", hint)]
+    if facts.denied == ("ROLE",):
+        return [warning(subject, f"{text}: that it is no master shows only when it refuses a write", hint)]
     return [warning(subject, f"{text}: versions, leases, conditions, INCR and TOUCH are answered DOWN", hint)]
 
 
