@@ -14,6 +14,7 @@ import pytest
 import redis
 
 from tests.admin.cases import bad, case, levels
+from tests.core.scripted_node import ENGINES
 from tests.live.fake_node import FakeNode, RealNode, free_port
 from tests.live.running import wait_until
 from tests.live.test_node_rights import ALWAYS
@@ -35,10 +36,10 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Starts nodes."""
     started: list[RealNode] = []
 
-    def start_one(*options: str) -> RealNode:
+    def start_one(*options: str, program: str | None = None) -> RealNode:
         folder = tmp_path / f"node-{len(started)}"
         folder.mkdir()
-        started.append(RealNode(folder, *options))
+        started.append(RealNode(folder, *options, program=program))
         return started[-1]
 
     yield start_one
@@ -77,8 +78,32 @@ def test_nodes_that_are_ill(start: Start) -> None:
     assert line.startswith("problem  shard s: the certificates of a node's URL cannot be loaded: ")
 
 
-def test_a_user_who_may_do_too_little(start: Start) -> None:
+def test_a_node_that_is_loading_says_so() -> None:
+    fake = FakeNode()
+    info = b"role:master\r\nredis_version:7.0.0\r\nloading:1\r\n"
+    fake.behaviour = lambda words: b"-LOADING Redis is loading the dataset in memory\r\n"
+    fake.greetings = {b"INFO": b"$%d\r\n%b\r\n" % (len(info), info), b"CLIENT": b"+OK\r\n"}
+    fake.greetings.update(dict.fromkeys((b"PING", b"SCRIPT", b"ROLE"), fake.behaviour([])))
+    try:
+        (line,) = shard(fake.url)
+        assert "it is loading its data" in line
+    finally:
+        fake.stop()
+
+
+@pytest.mark.parametrize("keys", ["~sessions:*", "%R~default:*"])
+def test_a_user_who_may_not_use_the_keys(start: Start, keys: str) -> None:
     node = start(*BOUNDED)
+    with redis.Redis(port=node.port) as admin:
+        admin.execute_command("ACL", "SETUSER", "u", "reset", "on", ">p", keys, "+@all")
+        (line,) = shard(node.url.replace("//", "//u:p@"))
+    assert line.startswith("warning ")
+    assert ": its user may not read and write all keys of the namespace default; " in line
+
+
+@pytest.mark.parametrize("program", ENGINES, ids=lambda path: path.rpartition("/")[2])
+def test_a_user_who_may_do_too_little(start: Start, program: str) -> None:
+    node = start(*BOUNDED, program=program)
     url = node.url.replace("//", "//u:p@")
     with redis.Redis(port=node.port) as admin:
 
@@ -87,8 +112,9 @@ def test_a_user_who_may_do_too_little(start: Start) -> None:
             admin.execute_command("ACL", "SETUSER", "u", "reset", "on", ">p", "~default:*", *words)
 
         allow(*ALWAYS)
+        changes = admin.info()["rdb_changes_since_last_save"]
         assert shard(url) == []
-        assert admin.dbsize() == 0
+        assert admin.info()["rdb_changes_since_last_save"] == changes
         for command in ALWAYS - {"INFO"}:
             allow(*ALWAYS - {command})
             (line,) = shard(url)

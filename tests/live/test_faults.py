@@ -158,16 +158,16 @@ def test_a_stopped_node_is_timed_out_set_aside_and_back_when_it_goes_on(start_se
 def rate_of_tagged_reads(client: RawClient, key: bytes, seconds: float = NODE_TIMEOUT * 0.6) -> float:
     """Requests a second, in a time that is shorter than the time-out of nodes.
 
-    It is that of the quicker ones: the others say how much else the machine has to do.
+    It is that of the median: a few are slow because the machine has much else to do.
     """
     started, took = time.monotonic(), []
-    while time.monotonic() - started < seconds or len(took) < 2:
+    while time.monotonic() - started < seconds:
         before = time.monotonic()
         for _ in range(10):
             client.send(b"#t " + read(key))
             assert is_value_of(client.line().removeprefix(b"#t "), key)
         took.append(time.monotonic() - before)
-    return 10 / statistics.quantiles(took)[0]
+    return 10 / statistics.median(took)
 
 
 def test_ten_stops_under_mixed_load_and_never_a_wrong_answer(start_server: Start) -> None:

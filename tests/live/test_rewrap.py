@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from tests.core.test_keyring import key
 from tests.live.fake_node import RealNode
 from tests.live.running import REPOSITORY, RunningServer, wait_until
 from tests.live.test_sentinels import NODE, Processes, processes, sentinel_lines
+from wireproto.admin import node_rewrap
 from wireproto.admin.cli import main
 from wireproto.admin.node_rewrap import NodeRewrap
 from wireproto.core.envelope import HEAD_LENGTH
@@ -66,8 +68,8 @@ class Rewrap:
         # As if that had been a while ago: else the command waits for servers.
         os.utime(keyring_path(self.settings), (0, 0))
 
-    def start(self, *flags: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "wireproto.admin.cli", "rewrap", "--state-folder"]
+    def start(self, *flags: str, before: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+        command = [*before, sys.executable, "-m", "wireproto.admin.cli", "rewrap", "--state-folder"]
         return subprocess.Popen(
             [*command, str(self.settings.state_folder), *flags],
             stderr=subprocess.PIPE,
@@ -433,6 +435,27 @@ def test_it_can_be_interrupted_and_begun_again(rewrap: Rewrap, node: RealNode, c
     assert is_under_the_present_key(stored)
     assert opened(stored) == values
     assert again.counts()["moved"] <= 6_000 - counts["moved"]
+
+
+def test_where_interruptions_are_ignored_they_are(rewrap: Rewrap, node: RealNode, client: redis.Redis) -> None:
+    """As in a script that has started it with `&`."""
+    fill(client, 12_000)
+    process = rewrap.start("--node", f"n={node.url}", before=("sh", "-c", 'trap "" INT; exec "$@"', "sh"))
+    wait_until(lambda: client.info("commandstats").get("cmdstat_eval", {}).get("calls", 0) > 500, timeout=20)
+    process.send_signal(signal.SIGINT)
+    assert finished(process).code == 0
+
+
+def test_it_can_stop_after_every_few_values(
+    client: redis.Redis, node: RealNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(client, 90)
+    monkeypatch.setattr(node_rewrap, "BYTES_AT_ONCE", 300)
+    told: list[int] = []
+    rewrap = NodeRewrap(client, sealer(NEW), namespace=None, to_plain=False)
+    rewrap.run(lambda: told.append(rewrap.counts.moved))
+    assert rewrap.counts.moved > 30
+    assert max(after - before for before, after in pairwise(told)) <= 3
 
 
 def test_a_second_interruption_does_not_wait_for_the_node(rewrap: Rewrap, node: RealNode, client: redis.Redis) -> None:

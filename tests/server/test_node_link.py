@@ -109,6 +109,7 @@ async def test_a_user_who_may_not_even_ask_whether_it_is_there_is_told_so(node: 
         (b"+one too many\r\n+role\r\n+info\r\n", "something else"),
         (b"+role\r\n+info\r\n+PONG\r\n", "something else"),
         (b"+role\r\n+info\r\n-LOADING it is\r\n", "^LOADING in answer to PING$"),
+        (b"-LOADING it is\r\n+info\r\n$16\r\n0123456789abcdef\r\n", "^LOADING in answer to ROLE$"),
     ],
 )
 async def test_the_answers_must_be_those_to_this_greeting(replies: bytes, reason: str) -> None:

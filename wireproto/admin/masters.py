@@ -29,6 +29,7 @@ def open_node(url: str, *, texts: bool = False) -> Any:
         socket_timeout=TIMEOUT,
         socket_connect_timeout=CONNECT_TIMEOUT,
         decode_responses=texts,
+        protocol=2,  # what a node pushes with 3, redis-py may print
     )
 
 

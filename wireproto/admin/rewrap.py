@@ -167,9 +167,11 @@ class _Interruption:
 
     def __init__(self) -> None:
         self._is_asked = False
+        self._before = signal.getsignal(signal.SIGINT)
 
     def __enter__(self) -> Self:
-        self._before = signal.signal(signal.SIGINT, self._ask)
+        if self._before is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, self._ask)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

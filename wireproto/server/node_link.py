@@ -63,9 +63,11 @@ class NodeLink(asyncio.BufferedProtocol):
             reply = await self._greeting_replies.get()
             if isinstance(reply, GreetingError):
                 raise reply
-            if isinstance(reply, Exception) and not last - OPTIONAL <= number < last:
-                command = commands[number].split(b"\r\n", 3)[2].decode("ascii")
-                raise GreetingError(f"{kind_of_refusal(str(reply))} in answer to {command}")
+            if isinstance(reply, Exception):
+                kind, is_optional = kind_of_refusal(str(reply)), last - OPTIONAL <= number < last
+                if not is_optional or kind in ("LOADING", "BUSY"):
+                    command = commands[number].split(b"\r\n", 3)[2].decode("ascii")
+                    raise GreetingError(f"{kind} in answer to {command}")
             replies.append(reply)
         role, info, echo = replies[-3:]
         if echo != nonce:

@@ -22,13 +22,15 @@ PATIENCE: Final = 3.0
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """A node: how it is reached, what INFO says, and the commands that its user may not give. `problem` tells why it
-    could not be asked."""
+    """A node: how it is reached, and what INFO says. `problem` tells why it could not be asked."""
 
     endpoint: NodeEndpoint = field(repr=False)
     info: dict[str, Any]
     problem: str = ""
     denied: tuple[str, ...] = ()
+    """Commands that a server needs, and its user may not give."""
+    denies_keys: bool = False
+    """Whether its user may not use the keys of the namespace that is there without being made."""
 
     @property
     def address(self) -> str:
@@ -51,15 +53,22 @@ def ask_node(url: str) -> NodeFacts:
     endpoint = NodeEndpoint.from_url(url)
     client = open_client(url)
     try:
-        return NodeFacts(endpoint, dict(client.info()), denied=_denied(client))
+        info = dict(client.info())
+        if info.get("loading"):
+            return NodeFacts(endpoint, info)  # it answers nothing else
+        denied, denies_keys = _denied(client)
+        return NodeFacts(endpoint, info, denied=denied, denies_keys=denies_keys)
     except NO_ANSWER as error:
         return NodeFacts(endpoint, {}, why(error))
     finally:
         client.close()
 
 
-def _denied(client: Any) -> tuple[str, ...]:
-    """What a server needs, and the node does not permit its user. Nothing is changed by asking."""
+def _denied(client: Any) -> tuple[tuple[str, ...], bool]:
+    """The commands that a server needs and the node does not permit its user, and whether it denies the keys.
+
+    Nothing is changed by asking.
+    """
     absent = f"default:wireproto-doctor-{secrets.token_hex(8)}"
     words = {
         "PING": (),
@@ -78,8 +87,13 @@ def _denied(client: Any) -> tuple[str, ...]:
     for command, arguments in words.items():
         asked.execute_command(*command.split("|"), *arguments)
     replies = asked.execute(raise_on_error=False)
-    pairs = zip(words, replies, strict=True)
-    return tuple(command for command, reply in pairs if isinstance(reply, redis.exceptions.NoPermissionError))
+    refusals = {
+        command: str(reply)
+        for command, reply in zip(words, replies, strict=True)
+        if isinstance(reply, redis.exceptions.NoPermissionError)
+    }
+    of_keys = {command for command, text in refusals.items() if "permissions to access" in text}
+    return tuple(command for command in refusals if command not in of_keys), bool(of_keys)
 
 
 def open_client(url: str) -> Any:
@@ -90,6 +104,7 @@ def open_client(url: str) -> Any:
         socket_timeout=PATIENCE,
         socket_connect_timeout=PATIENCE,
         decode_responses=True,
+        protocol=2,  # what a node pushes with 3, redis-py may print
     )
 
 

@@ -84,6 +84,9 @@ def _way(subject: str, facts: NodeFacts) -> list[Finding]:
 
 def _rights(subject: str, facts: NodeFacts) -> list[Finding]:
     """Whether its user may do what a server does."""
+    if facts.denies_keys:
+        text = "its user may not read and write all keys of the namespace default"
+        return [warning(subject, text, "permit those of each namespace in use: ACL SETUSER name ~default:*")]
     if not facts.denied:
         return []
     hint = "permit it to the user: ACL SETUSER name " + " ".join(f"+{command.lower()}" for command in facts.denied)
