@@ -128,18 +128,19 @@ def test_a_user_who_may_do_too_little(start: Start, program: str) -> None:
         assert {"INFO", *line.partition("may not give ")[2].partition(":")[0].split(", ")} == ALWAYS
 
 
-def test_what_a_node_chooses_to_say_is_not_told() -> None:
+def test_what_a_node_chooses_to_say_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
     fake = FakeNode()
     fake.behaviour = lambda words: b"+OK\r\n"
     hello = b"%1\r\n$5\r\nproto\r\n:3"
     texts = (f"-ERR {SECRET}", f"-NOAUTH {SECRET}", f"+{SECRET}", f"${len(SECRET)}\r\n{SECRET}", ":1", SECRET)
+    texts += (f">4\r\n+MOVING\r\n:1\r\n:2\r\n+{SECRET}\r\n+OK",)
     try:
         for text in texts:
             for greetings in ({b"HELLO": text}, {b"HELLO": hello.decode(), b"INFO": text}):
                 fake.greetings = {word: f"{said}\r\n".encode() for word, said in greetings.items()}
                 lines = [finding.line() for finding in nodes.check_shard(ShardAddress("s", fake.url))]
                 assert lines
-                assert SECRET not in str(lines)
+                assert SECRET not in str(lines) + caplog.text
     finally:
         fake.stop()
 

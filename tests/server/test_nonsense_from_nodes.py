@@ -18,7 +18,7 @@ NONSENSE = [b":5\r\n", b"$-1\r\n", b"*1\r\n$1\r\na\r\n", b"*0\r\n", b"*-1\r\n", 
 
 
 def map_of(**fields: str) -> bytes:
-    return b"%%%d\r\n" % len(fields) + b"".join(text(word) for item in fields.items() for word in item)
+    return b"*%d\r\n" % (2 * len(fields)) + b"".join(text(word) for item in fields.items() for word in item)
 
 
 def text(word: str) -> bytes:

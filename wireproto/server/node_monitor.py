@@ -29,6 +29,7 @@ def open_client(url: str, timeout: float) -> Any:
         socket_timeout=timeout,
         socket_connect_timeout=timeout,
         decode_responses=True,
+        protocol=2,  # what a node pushes with 3, redis-py may log in the node's words
     )
 
 
