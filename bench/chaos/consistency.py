@@ -19,8 +19,6 @@ OPERATIONS: Final = "operations"
 SECONDS: Final = "s of load"
 CHECKED: Final = "s to check"
 _FAILED: Final = "requests that failed"
-PATIENT: Final = ("--node-timeout", "15s", "--sentinel-down-after", "15s")
-"""No node is hurt here, and none that a busy machine keeps waiting is to be given up for another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +43,7 @@ async def run(plan: Plan) -> Finding:
     )
     collected = Collected()
     tell(plan.name)
-    with chaos_server(*TOPOLOGY, *PATIENT) as server:
+    with chaos_server(*TOPOLOGY) as server:
         await until(server.is_whole, "the nodes are whole")
         started = time.monotonic()
         ledger = await LedgerClient(server.url, load).run(operations=plan.operations)

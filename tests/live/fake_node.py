@@ -86,6 +86,8 @@ class FakeNode:
         self.behaviour: Callable[[list[bytes]], Answer] = self.miss
         self.greetings: dict[bytes, Answer | Callable[[], Answer]] = {}
         """Other answers to PING, SCRIPT, ROLE and INFO."""
+        self.asked: list[bytes] = []
+        """The command that it answers now."""
         self.connections = 0
         self.commands: list[list[bytes]] = []
         self._listening = socket.create_server(("127.0.0.1", 0))
@@ -149,6 +151,7 @@ class FakeNode:
             connection.close()
 
     def _answer(self, connection: socket.socket, command: list[bytes]) -> None:
+        self.asked = command
         greeting = {b"PING": echo(command), b"SCRIPT": SCRIPT, b"ROLE": ROLE, b"INFO": INFO, **self.greetings}
         if command[0] in greeting:
             found = greeting[command[0]]

@@ -322,7 +322,7 @@ def test_a_worker_that_is_killed_is_replaced_at_once_and_the_others_clients_noti
             starts.append(time_to_start_a_process())
             assert doomed.everything() == b""
             assert wrong == []
-            assert slowest[0] < max(0.5, starts[-1]), "at once, as far as the machine goes"
+            assert slowest[0] < 0.5
     print(f"replaced within {took} s; a process takes {starts} s to start")
     # A new process is most of it, and takes 0.3 s or, on a busy machine, several times as long.
     assert any(each < max(1.0, 0.5 + 2 * start_of_one) for each, start_of_one in zip(took, starts, strict=True))
